@@ -1,0 +1,27 @@
+// How small may the cache get? SnapKV at falling budgets on three RULER tasks at 1K tokens.
+import { compose, full, loadModel } from '@accel/core';
+import { formatTable, runEval } from '@accel/eval';
+import { needlePath } from '@accel/needle';
+import { snapkv } from '@accel/snapkv';
+
+const model = await loadModel(needlePath);
+const methods = [
+  { name: 'full', policy: full },
+  ...[256, 128, 64, 40].map((tokens) => ({
+    name: `SnapKV ${tokens}`,
+    policy: compose(snapkv({ budget: { tokens } })),
+  })),
+];
+const run = runEval({
+  model,
+  methods,
+  tasks: ['niah_single_1', 'niah_multikey_1', 'niah_multivalue'],
+  lengths: [1024],
+  samples: 4,
+  strict: true,
+});
+for await (const event of run) {
+  if (event.type === 'record') console.log(`${event.record.id}: ${event.record.score.toFixed(0)}`);
+  if (event.type === 'end') console.log(`\n${formatTable(event.summary)}`);
+}
+model.dispose();

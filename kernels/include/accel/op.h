@@ -1,0 +1,133 @@
+// The op ABI: how a package brings its own kernels.
+//
+// A package builds a plain shared library that exports one function, `accel_op_library_get`. It returns a table of
+// ops; each op has a name, a signature, a check that runs when the op is enqueued, and one function per device.
+// The library knows neither Node nor the rest of the runtime. The built-in ops of @accel/kernels use the same table.
+//
+//   check  runs on the caller's thread before the op is enqueued. It sees shapes, dtypes and scalars, never data, and
+//          is the one place where arguments are validated. It returns ACCEL_OK or calls `fail`.
+//   cpu    runs on the stream's worker thread. It may use `parallel` and `scratch`. Data pointers are host memory.
+//   cuda   runs on the stream's worker thread and only launches work on `stream`. NULL = not available.
+//
+// Signature grammar: "name:type, name:type" with type = tensor | tensor? | int | float | ints | kv.
+// By convention outputs come first. A `tensor?` may be absent: its `tensor` pointer is then NULL.
+#ifndef ACCEL_OP_H
+#define ACCEL_OP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "accel/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ACCEL_OP_ABI 1u
+#define ACCEL_OK 0
+#define ACCEL_FAILED 1
+
+#if defined(_WIN32)
+#define ACCEL_EXPORT __declspec(dllexport)
+#else
+#define ACCEL_EXPORT __attribute__((visibility("default")))
+#endif
+
+typedef enum accel_arg_kind {
+  ACCEL_ARG_TENSOR = 1,
+  ACCEL_ARG_INT = 2,
+  ACCEL_ARG_FLOAT = 3,
+  ACCEL_ARG_INTS = 4,
+  ACCEL_ARG_KV = 5
+} accel_arg_kind;
+
+// A list of host integers, for example tokens per sequence. Copied when the op is enqueued.
+typedef struct accel_ints {
+  const int32_t* data;
+  int64_t size;
+} accel_ints;
+
+// Rows of one (sequence, layer, kv head). Rows are ordered by position. Row r lives in slot
+//   s(r) = r < gap_at ? r : r + gap
+// and slot s lives in page pages[s / rows_per_page] at row s % rows_per_page of that page. Keys, values and positions
+// have page lists of their own, with the same slots. The gap lets StreamingLLM drop rows behind its sinks in O(1).
+typedef struct accel_kv_head {
+  const int32_t* key_pages;
+  const int32_t* value_pages;
+  const int32_t* position_pages;
+  int32_t rows;
+  int32_t gap_at;
+  int32_t gap;
+} accel_kv_head;
+
+// One layer's cache for a batch of sequences. Page p starts at base + p * page_bytes. A key or value row is head_dim
+// elements of dtype; a position row is one int32.
+typedef struct accel_kv {
+  uint8_t* base;
+  int64_t page_bytes;
+  accel_dtype dtype;
+  int32_t head_dim;
+  int32_t sequences;
+  int32_t heads;
+  int32_t rows_per_page;           // keys and values
+  int32_t positions_per_page;
+  const accel_kv_head* head;       // [sequences * heads], sequence major
+} accel_kv;
+
+typedef struct accel_arg {
+  accel_arg_kind kind;
+  union {
+    const accel_tensor* tensor;
+    int64_t i;
+    double f;
+    accel_ints ints;
+    const accel_kv* kv;
+  };
+} accel_arg;
+
+typedef void (*accel_range_fn)(void* user, int64_t begin, int64_t end, int32_t worker);
+
+// What an op may ask of the runtime.
+typedef struct accel_call {
+  const accel_arg* args;           // in the order of the signature
+  int32_t nargs;
+  int32_t threads;                 // worker ids passed to accel_range_fn are in [0, threads)
+  accel_device device;
+  void* stream;                    // cudaStream_t on CUDA, NULL on CPU
+  void* host;                      // opaque
+  // Splits [0, n) into ranges of at least `grain` and runs fn on all threads; returns when all are done. CPU only.
+  void (*parallel)(const struct accel_call* call, int64_t n, int64_t grain, accel_range_fn fn, void* user);
+  // 64-byte aligned host memory, valid until the op returns. Several calls give separate blocks. Not from inside `parallel`.
+  void* (*scratch)(const struct accel_call* call, size_t bytes);
+  // Records which kernel ran, for receipts. `name` must be a string literal.
+  void (*ran)(const struct accel_call* call, const char* name);
+  // Reports an error. `code` is a code of AccelError ("ERR_ACCEL_SHAPE", ...); always returns ACCEL_FAILED.
+  int (*fail)(const struct accel_call* call, const char* code, const char* format, ...);
+} accel_call;
+
+typedef int (*accel_op_fn)(const accel_call* call);
+
+typedef struct accel_op {
+  const char* name;
+  const char* signature;
+  accel_op_fn check;               // may be NULL: nothing to check beyond the signature
+  accel_op_fn cpu;
+  accel_op_fn cuda;
+} accel_op;
+
+typedef struct accel_op_library {
+  uint32_t abi;                    // ACCEL_OP_ABI the library was built with
+  const char* name;
+  const char* version;
+  int32_t count;
+  const accel_op* ops;
+} accel_op_library;
+
+// Exported by every op library. It returns its table whatever the host's ABI is; the host compares `abi` and reports
+// both versions when they differ.
+typedef const accel_op_library* (*accel_op_library_get_fn)(uint32_t host_abi);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

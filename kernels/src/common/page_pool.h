@@ -1,0 +1,62 @@
+// Fixed-size pages for KV rows, all in one reservation of address space, counted by reference so that forks share.
+//
+// Only the thread that enqueues uses the bookkeeping. A page may be taken again right after it was let go while older
+// work still reads it: all work on a pool's pages goes through the pool's one stream, in order.
+#ifndef ACCEL_COMMON_PAGE_POOL_H
+#define ACCEL_COMMON_PAGE_POOL_H
+
+#include <atomic>
+#include <vector>
+
+#include "common/ref.h"
+#include "common/stream.h"
+
+namespace accel {
+
+class PagePool final : public RefCounted {
+ public:
+  static Ref<PagePool> create(Ref<Stream> stream, size_t page_bytes, size_t capacity_bytes);
+
+  Stream& stream() const { return *stream_; }
+  uint8_t* base() const { return base_; }
+  size_t page_bytes() const { return page_bytes_; }
+  size_t capacity_bytes() const { return pages_ * page_bytes_; }
+  size_t used_bytes() const { return used_.load(std::memory_order_relaxed) * page_bytes_; }
+  size_t peak_bytes() const { return peak_ * page_bytes_; }
+  void reset_peak() { peak_ = used_.load(std::memory_order_relaxed); }
+
+  // Throws ERR_ACCEL_OUT_OF_MEMORY unless `count` pages can be taken.
+  void require(size_t count);
+  // A page with one reference. `require` comes first.
+  int32_t take();
+  void retain_page(int32_t page) { references_[page]++; }
+  void release_page(int32_t page);
+  bool shared(int32_t page) const { return references_[page] > 1; }
+
+  // Gives the memory behind free pages back to the system, in stream order.
+  void trim();
+
+  // The sequences of this pool, for messages. Only used by the thread that enqueues.
+  Ledger& consumers() { return consumers_; }
+
+  // Refuses further pages: the owner is done with the pool, sequences may still be.
+  void close() { closed_ = true; }
+
+ private:
+  PagePool(Ref<Stream> stream, size_t page_bytes, size_t pages);
+  ~PagePool() override;
+
+  Ref<Stream> stream_;
+  size_t page_bytes_;
+  size_t pages_;
+  uint8_t* base_;
+  std::vector<int32_t> references_;  // as long as the highest page ever taken
+  std::vector<int32_t> free_;
+  std::atomic<size_t> used_{0};
+  size_t peak_ = 0;
+  bool closed_ = false;
+  Ledger consumers_;
+};
+
+}  // namespace accel
+#endif

@@ -1,0 +1,28 @@
+// Runs attention over a batch: cuts it into blocks, spreads them over the threads, joins the parts.
+#ifndef ACCEL_CPU_ATTENTION_RUN_H
+#define ACCEL_CPU_ATTENTION_RUN_H
+
+#include "accel/op.h"
+#include "cpu/attention/kernels.h"
+
+namespace accel::cpu {
+
+struct AttentionRequest {
+  const char* op;          // for messages
+  const accel_kv* kv;
+  Type type;
+  int query_heads;
+  const void* q;           // [T, query_heads, head_dim]
+  const int32_t* lens;     // queries per sequence
+  double scale;
+  bool causal;
+  int64_t window;          // 0: none
+  const int32_t* ranges;   // null, or [begin, end) per sequence
+  void* out;               // null: only lse
+  float* lse;              // [T, query_heads] or null
+};
+
+int run_attention(const accel_call* call, const AttentionRequest& request);
+
+}  // namespace accel::cpu
+#endif

@@ -1,0 +1,27 @@
+// The built-in ops of the CPU backend, as tables of the same ABI that method packages use.
+#ifndef ACCEL_CPU_BUILTIN_H
+#define ACCEL_CPU_BUILTIN_H
+
+#include "accel/op.h"
+
+namespace accel::cpu {
+
+// Each file of ops exports a table; builtin.cc joins them into one library.
+struct OpTable {
+  const accel_op* ops;
+  int count;
+};
+
+OpTable linear_ops();       // gemm/linear.cc: linear
+OpTable elementwise_ops();  // ops/elementwise.cc: embedding, rmsnorm, swiglu, add, cast, gather_rows, count_nonfinite
+OpTable rope_ops();         // ops/rope.cc: rope_table, rope
+OpTable kv_ops();           // ops/kv.cc: kv_append, kv_gather, kv_read
+OpTable attention_ops();    // ops/attention.cc: attention
+OpTable signal_ops();       // ops/signals.cc: observe_scores, column_sums
+OpTable select_ops();       // ops/select.cc: topk
+OpTable sample_ops();       // ops/sample.cc: sample
+
+const accel_op_library* builtin_library();
+
+}  // namespace accel::cpu
+#endif

@@ -1,0 +1,135 @@
+// observe_scores, column_sums: how much attention each cached row received. Never holds an [Hq, T, n] matrix.
+//
+// column_sums     c[h, j] = sum over the last T queries i of exp(logit[h, i, j] - lse[h, i]), causal bottom-right: H2O's
+//                 column sums (Zhang et al. 2023, arXiv:2306.14048); with T = 1 the decode probabilities.
+// observe_scores  the same over the last w queries, whose lse it computes first (over all n rows, causal inside the last w
+//                 columns): SnapKV's observation window (Li et al. 2024, arXiv:2404.14469).
+// reduce over the g query heads of a kv head: 0 none, 1 mean, 2 max, 3 sum (of the sums over queries).
+#include <atomic>
+
+#include "cpu/attention/run.h"
+#include "cpu/builtin.h"
+#include "cpu/ops/args.h"
+
+namespace accel::cpu {
+namespace {
+
+void check_scores(Checker& check, const accel_call* call, int q, int kv_index, int64_t reduce) {
+  check.kv(kv_index, "kv", 1);
+  if (!check.ok()) return;
+  const accel_kv& kv = *call->args[kv_index].kv;
+  const int n = kv.head[0].rows;
+  for (int h = 1; check.ok() && h < kv.heads; ++h) {
+    check.require(kv.head[h].rows == n, "ERR_ACCEL_SHAPE",
+                  "all heads of kv must have the same number of rows; head 0 has %d, head %d has %d", n, h,
+                  kv.head[h].rows);
+  }
+  check.kv_dtype(q, "q", kv_index, "kv").shape(q, "q", "[T,Hq,d]", {-1, -1, kv.head_dim});
+  const int64_t heads = check.dim(q, 1);
+  check.require(heads > 0 && heads % kv.heads == 0, "ERR_ACCEL_SHAPE",
+                "q has %lld heads, which is not a multiple of kv's %d", (long long)heads, kv.heads);
+  check.require(check.dim(q, 0) <= n, "ERR_ACCEL_SHAPE", "q has %lld queries but kv only %d rows",
+                (long long)check.dim(q, 0), n);
+  check.require(reduce >= 0 && reduce <= 3, "ERR_ACCEL_ARGUMENT",
+                "reduce must be 0 (none), 1 (mean), 2 (max) or 3 (sum), got %lld", (long long)reduce);
+  check.dtype(0, "out", {Type::f32}).shape(0, "out", "[Hs,n]", {reduce == 0 ? heads : kv.heads, n});
+}
+
+int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse, const accel_kv& kv, double scale,
+                Reduce reduce) {
+  const Type t = type_of(q->dtype);
+  const int d = kv.head_dim, group = (int)(q->shape[1] / kv.heads);
+  const int64_t n = kv.head[0].rows, queries = q->shape[0], tiles = (n + column_tile - 1) / column_tile;
+  float* out = data<float>(tensor(call, 0));
+  const AttentionKernels& kernels = attention_kernels();
+  const size_t floats = (kernels.column_floats(d, group) + 31) / 16 * 16;
+  float* workspace = static_cast<float*>(call->scratch(call, floats * (size_t)call->threads * sizeof(float)));
+  if (workspace == nullptr) {
+    return call->fail(call, "ERR_ACCEL_OUT_OF_MEMORY", "no memory for the column sums of %lld rows", (long long)n);
+  }
+  // Early tiles are seen by the most queries, so ascending order is heaviest first.
+  std::atomic<int64_t> next{0};
+  const int64_t items = tiles * kv.heads;
+  parallel(call, items < call->threads ? items : call->threads, 1, [&](int64_t, int64_t, int worker) {
+    for (int64_t i = next++; i < items; i = next++) {
+      const int h = (int)(i % kv.heads);
+      ColumnBlock b = {};
+      b.type = t;
+      b.head_dim = d;
+      b.group = group;
+      b.queries = queries;
+      b.q = data<uint8_t>(q) + (int64_t)h * group * d * type_bytes(t);
+      b.q_stride = q->shape[1] * d;
+      b.scale = (float)(scale * 1.44269504088896340736);
+      b.lse = lse + (int64_t)h * group;
+      b.lse_stride = q->shape[1];
+      b.keys = kv_keys(kv, 0, h);
+      b.last = n - queries;
+      b.k0 = i / kv.heads * column_tile;
+      b.k1 = b.k0 + column_tile < n ? b.k0 + column_tile : n;
+      b.reduce = reduce;
+      b.out = out + (reduce == Reduce::none ? (int64_t)h * group : h) * n;
+      b.out_stride = n;
+      kernels.columns(b, workspace + worker * floats);
+    }
+  });
+  return ACCEL_OK;
+}
+
+// ---- observe_scores  out:tensor f32[Hs,n], q:tensor[w,Hq,d], kv:kv, scale:float, reduce:int
+
+int observe_scores_check(const accel_call* call) {
+  Checker check(call, "observe_scores");
+  check_scores(check, call, 1, 2, call->args[4].i);
+  return check.result();
+}
+
+int observe_scores(const accel_call* call) {
+  const accel_tensor* q = tensor(call, 1);
+  const accel_kv& kv = *call->args[2].kv;
+  const int32_t queries = (int32_t)q->shape[0];
+  float* lse = static_cast<float*>(call->scratch(call, (size_t)(queries * q->shape[1] + 1) * sizeof(float)));
+  if (lse == nullptr) return call->fail(call, "ERR_ACCEL_OUT_OF_MEMORY", "observe_scores: no memory for lse");
+  AttentionRequest r = {};
+  r.op = "observe_scores";
+  r.kv = &kv;
+  r.type = type(call, 1);
+  r.query_heads = (int)q->shape[1];
+  r.q = data(q);
+  r.lens = &queries;
+  r.scale = call->args[3].f;
+  r.causal = true;
+  r.lse = lse;
+  if (run_attention(call, r) != ACCEL_OK) return ACCEL_FAILED;
+  if (sum_columns(call, q, lse, kv, r.scale, (Reduce)call->args[4].i) != ACCEL_OK) return ACCEL_FAILED;
+  call->ran(call, "observe_scores");
+  return ACCEL_OK;
+}
+
+// ---- column_sums  out:tensor f32[Hs,n], q:tensor[T,Hq,d], lse:tensor f32[T,Hq], kv:kv, scale:float, reduce:int
+
+int column_sums_check(const accel_call* call) {
+  Checker check(call, "column_sums");
+  check_scores(check, call, 1, 3, call->args[5].i);
+  return check.dtype(2, "lse", {Type::f32}).shape(2, "lse", "[T,Hq]", {check.dim(1, 0), check.dim(1, 1)}).result();
+}
+
+int column_sums(const accel_call* call) {
+  const int status = sum_columns(call, tensor(call, 1), data<float>(tensor(call, 2)), *call->args[3].kv,
+                                 call->args[4].f, (Reduce)call->args[5].i);
+  if (status == ACCEL_OK) call->ran(call, "column_sums");
+  return status;
+}
+
+const accel_op ops[] = {
+    {"observe_scores", "out:tensor, q:tensor, kv:kv, scale:float, reduce:int", observe_scores_check, observe_scores,
+     nullptr},
+    {"column_sums", "out:tensor, q:tensor, lse:tensor, kv:kv, scale:float, reduce:int", column_sums_check, column_sums,
+     nullptr},
+};
+
+}  // namespace
+
+OpTable signal_ops() { return {ops, sizeof ops / sizeof *ops}; }
+
+}  // namespace accel::cpu

@@ -1,0 +1,18 @@
+/**
+ * Native runtime of the Acceleration Toolkit: devices, streams, tensors, paged KV caches, ops and op libraries.
+ *
+ * @packageDocumentation
+ */
+export { Device, devices, type DeviceInfo } from './device.js';
+export { dtypeBytes, type DType, type TypedArray } from './dtype.js';
+export { AccelError, type AccelErrorCode } from './errors.js';
+export { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from './half.js';
+export type { KvArg } from './kv-arg.js';
+export { kvBatch, KvSequence, type KvBytes, type KvShape } from './kv-sequence.js';
+export { MappedFile } from './mapped-file.js';
+export { builtinOps, loadOpLibrary, type Op, type OpLibrary } from './op-library.js';
+export * as ops from './ops.js';
+export { PagePool, type PagePoolOptions } from './page-pool.js';
+export type { Resource } from './resource.js';
+export { Stream, type OpArg } from './stream.js';
+export { Tensor } from './tensor.js';

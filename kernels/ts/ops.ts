@@ -1,0 +1,262 @@
+/**
+ * The built-in ops, one function each. They enqueue on a stream and return; argument errors are thrown at once, errors
+ * in the data (`ERR_ACCEL_NAN`, ids out of range) reject the next `synchronize` or `read`.
+ *
+ * T packed tokens, Hq query heads, Hk key-value heads, d head dimension. Float tensors of one call have one dtype
+ * (float32, bfloat16 or float16) unless said otherwise; sums are always float32. Outputs come first.
+ */
+import type { KvArg } from './kv-arg.js';
+import { builtinOps, type Op } from './op-library.js';
+import type { Stream } from './stream.js';
+import type { Tensor } from './tensor.js';
+
+const found = new Map<string, Op>();
+
+function op(name: string): Op {
+  let op = found.get(name);
+  if (op === undefined) found.set(name, (op = builtinOps().op(name)));
+  return op;
+}
+
+const NO_RANGES = new Int32Array(0);
+
+/** How scores of the query heads of one group become one row per key-value head; `none` keeps the query heads. */
+export type GroupReduce = 'none' | 'mean' | 'max' | 'sum';
+
+const REDUCE: Readonly<Record<GroupReduce, number>> = { none: 0, mean: 1, max: 2, sum: 3 };
+
+/** Looks up token vectors. @param out `[T, H]` @param ids int32 `[T]` @param table `[V, H]` */
+export function embedding(stream: Stream, out: Tensor, ids: Tensor, table: Tensor): void {
+  stream.run(op('embedding'), out, ids, table);
+}
+
+/**
+ * `out = round(x / sqrt(mean(x²) + eps)) · weight`, per row. `out` may be `x`.
+ * @param out `[T, H]` @param x `[T, H]` @param weight `[H]`
+ */
+export function rmsnorm(
+  stream: Stream,
+  out: Tensor,
+  x: Tensor,
+  weight: Tensor,
+  eps: number,
+): void {
+  stream.run(op('rmsnorm'), out, x, weight, eps);
+}
+
+/**
+ * `out = x · weightᵀ (+ bias) (+ out)`.
+ * @param out `[M, N]`; may be float32 when `x` is bfloat16 or float16
+ * @param x `[M, K]` @param weight `[N, K]` @param bias `[N]` or null
+ * @param accumulate adds to what `out` holds
+ */
+export function linear(
+  stream: Stream,
+  out: Tensor,
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null = null,
+  accumulate = false,
+): void {
+  stream.run(op('linear'), out, x, weight, bias, Number(accumulate));
+}
+
+/** `out = gate · sigmoid(gate) · up`. All `[M, I]`; `out` may be `gate`. */
+export function swiglu(stream: Stream, out: Tensor, gate: Tensor, up: Tensor): void {
+  stream.run(op('swiglu'), out, gate, up);
+}
+
+/**
+ * Cosine and sine of `position · invFreq`, computed in float64, times `scale`.
+ * @param table float32 `[T, r/2, 2]` @param positions int32 `[T]`, may be negative @param invFreq float64 `[r/2]`
+ */
+export function ropeTable(
+  stream: Stream,
+  table: Tensor,
+  positions: Tensor,
+  invFreq: Tensor,
+  scale = 1,
+): void {
+  stream.run(op('rope_table'), table, positions, invFreq, scale);
+}
+
+/**
+ * Rotates the first r dimensions of every head of `x` in place.
+ * @param x `[T, heads, d]` @param table of {@link ropeTable}
+ * @param interleaved pairs are (2c, 2c+1) instead of (c, c + r/2)
+ */
+export function rope(stream: Stream, x: Tensor, table: Tensor, interleaved = false): void {
+  stream.run(op('rope'), x, table, Number(interleaved));
+}
+
+/**
+ * Writes keys, values and positions into the last `lens[b]` rows of sequence b. Room was made by `KvSequence.reserve`.
+ * @param k `[T, Hk, d]` @param v `[T, Hk, d]` @param positions int32 `[T]` @param lens tokens of each sequence, sum T
+ */
+export function kvAppend(
+  stream: Stream,
+  kv: KvArg,
+  k: Tensor,
+  v: Tensor,
+  positions: Tensor,
+  lens: Int32Array,
+): void {
+  stream.run(op('kv_append'), kv, k, v, positions, lens);
+}
+
+/** Options of {@link attention}. */
+export interface AttentionOptions {
+  /** Factor of the logits, usually 1/√d. */
+  readonly scale: number;
+  /** Query i of m over n rows sees rows up to n − m + i. */
+  readonly causal: boolean;
+  /** Positive: of these, only the last `window` rows. Default 0, no limit. */
+  readonly window?: number;
+  /** `[begin, end)` for each sequence: only these rows are visible, on top of causal and window. Default all. */
+  readonly ranges?: Int32Array;
+}
+
+/**
+ * Softmax attention of packed queries over cached rows; query head h uses kv head ⌊h·Hk/Hq⌋.
+ * @param out `[T, Hq, d]`; zero where nothing is visible
+ * @param lse float32 `[T, Hq]` or null: natural log of the sum of exp(scaled logits); −∞ where nothing is visible
+ * @param q `[T, Hq, d]` @param lens queries of each sequence, sum T
+ */
+export function attention(
+  stream: Stream,
+  out: Tensor,
+  lse: Tensor | null,
+  q: Tensor,
+  kv: KvArg,
+  lens: Int32Array,
+  options: AttentionOptions,
+): void {
+  const { scale, causal, window = 0, ranges = NO_RANGES } = options;
+  stream.run(op('attention'), out, lse, q, kv, lens, scale, Number(causal), window, ranges);
+}
+
+/** Options of {@link observeScores} and {@link columnSums}. */
+export interface ScoreOptions {
+  /** Factor of the logits, usually 1/√d. */
+  readonly scale: number;
+  /** What happens to the query heads of a group. */
+  readonly reduce: GroupReduce;
+}
+
+/**
+ * The attention that the last w queries pay to every row: softmax over all n rows, causal inside the last w, summed
+ * over the w queries.
+ * @param out float32 `[Hs, n]`; Hs is Hq for `reduce: 'none'`, else Hk
+ * @param q `[w, Hq, d]` @param kv one sequence whose heads all have n rows
+ */
+export function observeScores(
+  stream: Stream,
+  out: Tensor,
+  q: Tensor,
+  kv: KvArg,
+  options: ScoreOptions,
+): void {
+  stream.run(op('observe_scores'), out, q, kv, options.scale, REDUCE[options.reduce]);
+}
+
+/**
+ * The attention mass of every row: the sum over the last T queries of exp(logit − lse), causal. With T = 1 these are
+ * the probabilities of a decode step.
+ * @param out float32 `[Hs, n]`, Hs as in {@link observeScores} @param q `[T, Hq, d]` @param lse float32 `[T, Hq]`
+ * @param kv one sequence whose heads all have n rows
+ */
+export function columnSums(
+  stream: Stream,
+  out: Tensor,
+  q: Tensor,
+  lse: Tensor,
+  kv: KvArg,
+  options: ScoreOptions,
+): void {
+  stream.run(op('column_sums'), out, q, lse, kv, options.scale, REDUCE[options.reduce]);
+}
+
+/** Options of {@link topk}. */
+export interface TopkOptions {
+  /** Scores to pick per row. */
+  readonly k: number;
+  /** The largest (default) or the smallest. */
+  readonly largest?: boolean;
+}
+
+/**
+ * Columns of the k best scores of each row, ascending. Of equal scores the one with the lower column wins. NaN fails
+ * with `ERR_ACCEL_NAN`.
+ * @param out int32 `[H, k]` @param scores float32 `[H, n]`
+ */
+export function topk(stream: Stream, out: Tensor, scores: Tensor, options: TopkOptions): void {
+  stream.run(op('topk'), out, scores, options.k, Number(options.largest ?? true));
+}
+
+/**
+ * Copies rows of one cache into another of the same geometry; `KvSequence.compact` is built on it.
+ * @param rows int32 `[Hk, kmax]`, ascending per head @param counts rows of each head
+ */
+export function kvGather(
+  stream: Stream,
+  to: KvArg,
+  from: KvArg,
+  rows: Tensor,
+  counts: Int32Array,
+): void {
+  stream.run(op('kv_gather'), to, from, rows, counts);
+}
+
+/**
+ * Copies a cache layer out of its pages. Rows that a head does not have are 0, their positions −1.
+ * @param k `[Hk, n, d]` or null @param v `[Hk, n, d]` or null @param positions int32 `[Hk, n]` or null
+ * @param kv one sequence
+ */
+export function kvRead(
+  stream: Stream,
+  k: Tensor | null,
+  v: Tensor | null,
+  positions: Tensor | null,
+  kv: KvArg,
+): void {
+  stream.run(op('kv_read'), k, v, positions, kv);
+}
+
+/**
+ * Draws one token per row. Filters in this order: temperature, top-k, top-p, min-p; then the inverse of the cumulative
+ * distribution, most probable first, ties by index. Temperature 0 takes the largest logit, lowest index on ties.
+ * @param out int32 `[B]` @param logits float32 `[B, V]` @param temperature float32 `[B]` @param topK int32 `[B]`, 0 off
+ * @param topP float32 `[B]`, 1 off @param minP float32 `[B]`, 0 off @param uniform float64 `[B]`, in [0, 1)
+ */
+export function sample(
+  stream: Stream,
+  out: Tensor,
+  logits: Tensor,
+  temperature: Tensor,
+  topK: Tensor,
+  topP: Tensor,
+  minP: Tensor,
+  uniform: Tensor,
+): void {
+  stream.run(op('sample'), out, logits, temperature, topK, topP, minP, uniform);
+}
+
+/** `out[i] = x[rows[i]]`, any dtype. @param out `[R, …]` @param x `[T, …]` */
+export function gatherRows(stream: Stream, out: Tensor, x: Tensor, rows: Int32Array): void {
+  stream.run(op('gather_rows'), out, x, rows);
+}
+
+/** Converts between float dtypes, to the nearest, ties to even. Shapes are equal. */
+export function cast(stream: Stream, out: Tensor, x: Tensor): void {
+  stream.run(op('cast'), out, x);
+}
+
+/** `out = a + b`. Shapes are equal; `out` may be `a` or `b`. */
+export function add(stream: Stream, out: Tensor, a: Tensor, b: Tensor): void {
+  stream.run(op('add'), out, a, b);
+}
+
+/** How many elements are NaN or infinite. @param out int32 `[1]` @param x any float dtype */
+export function countNonfinite(stream: Stream, out: Tensor, x: Tensor): void {
+  stream.run(op('count_nonfinite'), out, x);
+}

@@ -1,0 +1,90 @@
+import type { Device } from './device.js';
+import { AccelError } from './errors.js';
+import { KvArg } from './kv-arg.js';
+import { growValues, native, values } from './native.js';
+import type { Op } from './op-library.js';
+import { Resource } from './resource.js';
+import { Tensor } from './tensor.js';
+
+/** What an op takes. `null` is an absent optional tensor. */
+export type OpArg = Tensor | null | number | Int32Array | KvArg;
+
+// How arguments are written for the addon (src/node/ops.cc); the numbers are those of accel_arg_kind in accel/op.h.
+const ABSENT = 0;
+const TENSOR = 1;
+const NUMBER = 3;
+const INTS = 4;
+const KV = 5;
+/** Room for all arguments that are not lists. */
+const SPARE = 64;
+
+/**
+ * An in-order queue of work with a thread of its own. Enqueuing returns at once; the event loop is never blocked.
+ *
+ * When an op fails, everything enqueued after it is skipped until the next {@link synchronize} or `Tensor.read`, which
+ * rejects with the error; then the stream is usable again. What skipped ops should have written is undefined.
+ */
+export class Stream extends Resource {
+  readonly device: Device;
+
+  /** @internal Use {@link Device.createStream}. */
+  constructor(device: Device, id: number) {
+    super(id);
+    this.device = device;
+  }
+
+  /**
+   * Enqueues an op. Everything but the data itself is checked now. Int32Arrays are copied; tensors must stay
+   * unchanged until the op has run, but may be disposed at once.
+   * @throws AccelError `ERR_ACCEL_ARGUMENT`, `ERR_ACCEL_SHAPE`, `ERR_ACCEL_DTYPE`, `ERR_ACCEL_DISPOSED`; then nothing
+   *   was enqueued
+   */
+  run(op: Op, ...args: readonly OpArg[]): void {
+    let to = values();
+    let used = 0;
+    for (const arg of args) {
+      if (typeof arg === 'number') {
+        to[used++] = NUMBER;
+        to[used++] = arg;
+      } else if (arg === null) {
+        to[used++] = ABSENT;
+      } else if (arg instanceof Tensor) {
+        to[used++] = TENSOR;
+        to[used++] = arg.id;
+      } else if (arg instanceof Int32Array) {
+        const size = used + arg.length + SPARE;
+        if (size > to.length) to = growValues(size);
+        to[used++] = INTS;
+        to[used++] = arg.length;
+        to.set(arg, used);
+        used += arg.length;
+      } else if (arg instanceof KvArg) {
+        const size = used + arg.sequences.length + SPARE;
+        if (size > to.length) to = growValues(size);
+        to[used++] = KV;
+        to[used++] = arg.layer;
+        to[used++] = arg.sequences.length;
+        for (const sequence of arg.sequences) to[used++] = sequence.id;
+      } else {
+        throw new AccelError(
+          'ERR_ACCEL_ARGUMENT',
+          `${op.name} (${op.signature}) was given ${typeof arg}; ops take tensors, null, numbers, Int32Arrays and KV arguments.`,
+        );
+      }
+    }
+    native().run(this.id, op.id, args.length, used);
+  }
+
+  /**
+   * Resolves when everything enqueued so far has run.
+   * @throws AccelError rejects with the first error since the last synchronize or read
+   */
+  async synchronize(): Promise<void> {
+    await native().streamSync(this.id);
+  }
+
+  /** How often each kernel ran since the stream was created. */
+  kernels(): Record<string, number> {
+    return native().streamKernels(this.id);
+  }
+}

@@ -1,0 +1,59 @@
+import type { Model, Receipt } from '@accel/core';
+import { formatBytes, formatCount, formatRate, formatSeconds } from '../format.js';
+import type { Colors } from './colors.js';
+import { renderTable } from './table.js';
+
+/** A receipt as a small table: the cache layer by layer, then bytes, times and kernels. */
+export function renderReceipt(receipt: Receipt, model: Model, colors: Colors): string {
+  const rows = receipt.layers.map((layer, index) => [
+    String(index),
+    range(layer.rowsIn),
+    range(layer.rowsKept),
+  ]);
+  const columns = [
+    { title: 'layer', align: 'right' },
+    { title: 'rows in', align: 'right' },
+    { title: 'rows stored', align: 'right' },
+  ] as const;
+  const { kv, tokens, seconds } = receipt;
+  const share = kv.fullBytes === 0 ? 1 : kv.measuredBytes / kv.fullBytes;
+  const facts: string[][] = [
+    ['model', `${model.spec.name}, ${model.dtype}, ${model.device.info.id}`],
+    ['policy', policyLine(receipt)],
+    [
+      'KV cache',
+      `${formatBytes(kv.measuredBytes)} measured, ${formatBytes(kv.arithmeticBytes)} by arithmetic, ` +
+        `${(100 * share).toFixed(1)} % of ${formatBytes(kv.fullBytes)} uncompressed`,
+    ],
+    ['prefill', timing(tokens.prefill, seconds.prefill)],
+    ['decode', timing(tokens.decode, seconds.decode)],
+    [
+      'kernels',
+      Object.entries(receipt.kernels)
+        .sort(([, a], [, b]) => b - a)
+        .map(([name, count]) => `${name} ${formatCount(count)}`)
+        .join(', '),
+    ],
+    ['fallbacks', receipt.fallbacks.length === 0 ? 'none' : receipt.fallbacks.join(', ')],
+  ];
+  const width = Math.max(...facts.map(([name = '']) => name.length));
+  const lines = facts.map(([name = '', text = '']) => `${colors.dim(name.padEnd(width))}  ${text}`);
+  return `\n${renderTable(columns, rows, colors.bold)}\n${lines.join('\n')}\n`;
+}
+
+/** `512`, or `480-544` when heads differ. */
+function range(values: readonly number[]): string {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  return low === high ? formatCount(low) : `${formatCount(low)}-${formatCount(high)}`;
+}
+
+function timing(tokens: number, seconds: number): string {
+  if (tokens === 0) return 'no tokens';
+  return `${formatCount(tokens)} tokens in ${formatSeconds(seconds)}, ${formatRate(tokens / seconds)} tok/s`;
+}
+
+function policyLine(receipt: Receipt): string {
+  const { parts } = receipt.policy;
+  if (parts.length === 0) return 'full (no method)';
+  return parts.map((part) => `${part.id} ${JSON.stringify(part.options)}`).join(' + ');
+}

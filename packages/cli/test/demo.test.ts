@@ -1,0 +1,115 @@
+import { summarise, type EvalRecord, type EvalSummary } from '@accel/eval';
+import { describe, expect, it } from 'vitest';
+import { explain, planDemo } from '../src/demo.js';
+
+/** A record of a method at a length, with made-up times. */
+function record(method: string, length: number, prefillSeconds: number, score = 100): EvalRecord {
+  const rows = method === 'full' ? length : 512;
+  const bytes = rows * 4096;
+  return {
+    id: `t_${length}/0/${method}`,
+    task: 't',
+    length,
+    sample: 0,
+    method,
+    policy: '',
+    promptTokens: length,
+    newTokens: 11,
+    prediction: 'x',
+    references: ['x'],
+    score,
+    prefillSeconds,
+    decodeTokensPerSecond: 100,
+    decodeSeconds: 0.1,
+    decodeTokens: 10,
+    receipt: {
+      rowsIn: length,
+      rowsStored: rows,
+      kv: { measuredBytes: bytes, arithmeticBytes: bytes, fullBytes: length * 4096 },
+      fallbacks: [],
+      kernels: {},
+    },
+  };
+}
+
+function summary(records: EvalRecord[], seconds: number): EvalSummary {
+  return {
+    ...({
+      settings: { model: 'needle-7m' },
+      versions: {},
+      methods: [],
+      samples: 1,
+    } as unknown as EvalSummary),
+    seconds,
+    ...summarise(records),
+  };
+}
+
+/** One round at 4K: three methods, prefill times given, everything else a tenth of them. */
+const round = (prefill: number) =>
+  summary(
+    ['full', 'StreamingLLM', 'SnapKV'].map((method) => record(method, 4096, prefill)),
+    3.3 * prefill,
+  );
+
+describe('the plan of the demo', () => {
+  it('runs 8K on a fast machine, with more samples', () => {
+    expect(planDemo(round(1))).toMatchObject({ lengths: [4096, 8192], samples: 8 });
+  });
+
+  it('takes fewer samples where reading is slower', () => {
+    const { lengths, samples, reason } = planDemo(round(4));
+    expect(lengths).toEqual([4096, 8192]);
+    expect(samples).toBe(2);
+    expect(reason).toContain('8K fits');
+  });
+
+  it('leaves 8K out where two samples of it would not fit, and says how to get it', () => {
+    const { lengths, samples, reason } = planDemo(round(8));
+    expect(lengths).toEqual([4096]);
+    expect(samples).toBe(5);
+    expect(reason).toMatch(/8K would not fit.*accel eval --lengths 8k/);
+  });
+
+  it('never plans more than the limit, whatever the speed', () => {
+    for (const prefill of [0.1, 1, 3, 6, 12, 20]) {
+      const first = round(prefill);
+      const { lengths, samples } = planDemo(first);
+      // 8K: attention, the part that grows with the square, is at most all of it.
+      const perRound = first.seconds + (lengths.length > 1 ? 4 * 3 * prefill : 0);
+      expect(samples).toBeGreaterThanOrEqual(1);
+      if (samples > 1) expect(samples * perRound, `${prefill} s`).toBeLessThan(180);
+    }
+  });
+});
+
+describe('the explanation', () => {
+  const text = explain(
+    summary(
+      [
+        record('full', 4096, 1, 95),
+        record('StreamingLLM', 4096, 1, 20),
+        record('SnapKV', 4096, 1, 80),
+        record('full', 8192, 4, 90),
+        record('StreamingLLM', 8192, 4, 10),
+        record('SnapKV', 8192, 4, 70),
+      ],
+      60,
+    ),
+  );
+
+  it('quotes the longest length of the table, not numbers of its own', () => {
+    expect(text).toContain('At 8K, full attention scores 90 with 32.0 MiB of cache.');
+    expect(text).toContain(': 10 with a cache 16.0 times smaller');
+    expect(text).toContain(': 70 with a cache 16.0 times smaller');
+  });
+
+  it('says what the numbers do not show', () => {
+    expect(text).toContain('standard error');
+    expect(text).toContain('made for this test');
+  });
+
+  it('fits 120 columns', () => {
+    for (const line of text.split('\n')) expect(line.length, line).toBeLessThanOrEqual(120);
+  });
+});

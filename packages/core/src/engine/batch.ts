@@ -1,0 +1,66 @@
+import type { Tensor } from '@accel/kernels';
+import type { Piece } from './chunks.js';
+import type { Runtime } from './runtime.js';
+import type { SequenceState } from './state.js';
+
+/** New tokens of one sequence in a pass. */
+export interface BatchItem {
+  readonly state: SequenceState;
+  readonly tokens: Int32Array;
+  /** How many of the last positions get logits, at least 1. */
+  readonly logits: number;
+}
+
+/** The sequences that go through the model together, packed one after another. */
+export class Batch {
+  readonly runtime: Runtime;
+  readonly items: readonly BatchItem[];
+  readonly phase: 'prefill' | 'decode';
+  /** Packed rows of all sequences. */
+  readonly rows: number;
+  readonly lengths: readonly number[];
+
+  constructor(runtime: Runtime, items: readonly BatchItem[], phase: 'prefill' | 'decode') {
+    this.runtime = runtime;
+    this.items = items;
+    this.phase = phase;
+    this.lengths = items.map((item) => item.tokens.length);
+    this.rows = this.lengths.reduce((sum, length) => sum + length, 0);
+  }
+
+  state(piece: Piece): SequenceState {
+    return this.item(piece.item).state;
+  }
+
+  item(index: number): BatchItem {
+    const item = this.items[index];
+    if (item === undefined) throw new RangeError(`no sequence ${String(index)} in the batch`);
+    return item;
+  }
+
+  length(index: number): number {
+    return this.lengths[index] ?? 0;
+  }
+
+  /** Observed queries of a sequence, `[min(observe, new tokens), Hq, d]`; valid until the next layer. */
+  window(index: number): Tensor | undefined {
+    const rows = this.observed(index);
+    if (rows === 0) return undefined;
+    const { workspace, spec, dtype } = this.runtime;
+    return workspace.get(`observed${String(index)}`, dtype, [rows, spec.heads, spec.headDim]);
+  }
+
+  /** Rows of {@link window}: none when the sequence's selector observes nothing. */
+  observed(index: number): number {
+    const { state, tokens } = this.item(index);
+    if (this.phase === 'decode' && state.selector?.decodeEnd === undefined) return 0;
+    return Math.min(state.part?.observe ?? 0, tokens.length);
+  }
+
+  /** Rows at the end of a sequence whose last-layer output is read by somebody. */
+  tail(index: number): number {
+    const { state, logits, tokens } = this.item(index);
+    if (state.part?.needs.includes('columnSums') === true) return tokens.length;
+    return Math.min(tokens.length, Math.max(logits, this.observed(index), 1));
+  }
+}

@@ -1,0 +1,42 @@
+import type { Receipt } from '../receipt/receipt.js';
+import type { Sequence } from '../sequence.js';
+
+/** Sums up what was done to a sequence so far. Counts and bytes are those of now; nothing is waited for. */
+export function buildReceipt(sequence: Sequence): Receipt {
+  const { model, policy, state, counters } = sequence;
+  const { spec } = model;
+  const { measured, arithmetic } = state.kv.bytes();
+  const heads = Array.from({ length: spec.kvHeads }, (_, head) => head);
+  const rowBytes = 2 * spec.headDim * (state.kv.shape.dtype === 'float32' ? 4 : 2) + 4;
+  return {
+    policy: policy.toJSON(),
+    parts: policy.parts.map((part) => ({
+      id: part.id,
+      slot: part.slot,
+      acted: state.reports.reduce((sum, report) => sum + report.acted, 0),
+      ...(state.selector?.maxRows === undefined ? {} : { idleRows: state.selector.maxRows }),
+      notes: [...new Set(state.reports.flatMap((report) => [...report.notes]))],
+    })),
+    layers: state.reports.map((_, layer) => ({
+      rowsIn: heads.map(() => state.seen),
+      rowsKept: heads.map((head) => state.kv.rows(layer, head)),
+    })),
+    kv: {
+      measuredBytes: measured,
+      arithmeticBytes: arithmetic,
+      fullBytes: state.seen * spec.layers * spec.kvHeads * rowBytes,
+    },
+    tokens: { prefill: counters.prefillTokens, decode: counters.decodeTokens },
+    seconds: { prefill: counters.prefillSeconds, decode: counters.decodeSeconds },
+    kernels: kernelsSince(sequence.kernelsBefore, model.stream.kernels()),
+    fallbacks: [],
+  };
+}
+
+function kernelsSince(
+  before: Readonly<Record<string, number>>,
+  now: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const entries = Object.entries(now).map(([name, runs]) => [name, runs - (before[name] ?? 0)] as const);
+  return Object.fromEntries(entries.filter(([, runs]) => runs > 0));
+}

@@ -1,0 +1,228 @@
+import { AccelError, Tensor, type Stream } from '@accel/kernels';
+import { occupyAll, throwIfAborted } from './append.js';
+import { Batch } from './engine/batch.js';
+import { forwardPass } from './engine/forward.js';
+import { Sampler, type SamplingOptions } from './engine/sampler.js';
+import { StopMatcher } from './engine/stop.js';
+import type { Model } from './model.js';
+import { noTokens, type Sequence, type SequenceOptions } from './sequence.js';
+import type { TokenStream } from './tokenizer/tokenizer.js';
+
+/** Options of {@link Sequence.generate}. */
+export interface GenerateOptions extends SamplingOptions {
+  /** At most this many tokens. Default 256. The model's context length ends a generation too. */
+  maxTokens?: number;
+  /** Texts that end the generation; they are not part of the output. Default none. */
+  stop?: readonly string[];
+  /** Token ids that end the generation, besides the model's end-of-text ids. Default none. */
+  stopTokens?: readonly number[];
+  /** Go on after end-of-text ids. Default false. */
+  ignoreEos?: boolean;
+  /** Ends the generation with `ERR_ACCEL_ABORTED` before the next token. */
+  signal?: AbortSignal;
+}
+
+/** One drawn token. */
+export interface TokenEvent {
+  readonly id: number;
+  /** Text that became certain with this token; '' inside a multi-byte character and for end-of-text. */
+  readonly text: string;
+  /** 0 for the first token of this call. */
+  readonly index: number;
+  /** Present on the last event: a stop string or stop token, an end-of-text id, or no more room. */
+  readonly finish?: 'stop' | 'eos' | 'length';
+}
+
+/** A token of one sequence of a batch. */
+export interface BatchTokenEvent extends TokenEvent {
+  /** Index in the list given to {@link generateBatch}. */
+  readonly sequence: number;
+}
+
+/**
+ * Generates on several sequences of one model together, one packed step at a time; each sequence draws what it would
+ * draw alone with `seed + index`. Policies may differ. Events come in step order, then in list order.
+ */
+export async function* generateBatch(
+  sequences: readonly Sequence[],
+  options: GenerateOptions = {},
+): AsyncGenerator<BatchTokenEvent, void, undefined> {
+  const model = sequences[0]?.model;
+  if (model === undefined) return;
+  if (sequences.some((sequence) => sequence.model !== model)) {
+    throw new AccelError('ERR_ACCEL_BATCH', 'The sequences of a batch belong to different models. Make one batch for each model.');
+  }
+  const { maxTokens = 256, signal } = options;
+  if (!Number.isInteger(maxTokens) || maxTokens < 1) {
+    throw new AccelError('ERR_ACCEL_ARGUMENT', `maxTokens is ${String(maxTokens)}; give a whole number of at least 1.`);
+  }
+  const release = occupyAll(sequences.map((sequence) => ({ sequence })), 'generate');
+  let runs: Run[] = [];
+  try {
+    runs = sequences.map((sequence, index) => new Run(sequence, index, options, maxTokens));
+    throwIfAborted(signal);
+    await step(model, runs.filter((run) => run.sequence.pending !== undefined));
+    let active = runs;
+    while (active.length > 0) {
+      throwIfAborted(signal);
+      const ids = await draw(model, active);
+      const events = active.map((run, i) => run.accept(ids[i] as number));
+      active = active.filter((run) => !run.finished);
+      throwIfAborted(signal);
+      await step(model, active);
+      yield* events;
+    }
+  } finally {
+    for (const run of runs) run.dispose();
+    release();
+  }
+}
+
+/**
+ * Prompt in, tokens out: makes a sequence, prefills it, generates, disposes it.
+ * @param prompt text (encoded with the tokenizer's special tokens in front) or token ids
+ */
+export async function* generate(
+  model: Model,
+  prompt: string | ArrayLike<number>,
+  options: GenerateOptions & SequenceOptions = {},
+): AsyncGenerator<TokenEvent, void, undefined> {
+  using sequence = model.sequence(options);
+  const tokens = typeof prompt === 'string' ? model.tokenizer.encode(prompt, { addSpecial: true }) : prompt;
+  await sequence.append(tokens, options.signal === undefined ? {} : { signal: options.signal });
+  yield* sequence.generate(options);
+}
+
+/** One sequence's share of a batch generation. */
+class Run implements Disposable {
+  readonly sequence: Sequence;
+  readonly sampler: Sampler;
+  finished = false;
+  readonly #index: number;
+  readonly #limit: number;
+  readonly #ends: ReadonlySet<number>;
+  readonly #stopTokens: ReadonlySet<number>;
+  readonly #text: TokenStream;
+  readonly #stops: StopMatcher;
+  #count = 0;
+
+  constructor(sequence: Sequence, index: number, options: GenerateOptions, maxTokens: number) {
+    const { model } = sequence;
+    if (sequence.length === 0) throw noTokens('generate');
+    this.sequence = sequence;
+    this.#index = index;
+    this.#limit = Math.min(maxTokens, room(sequence));
+    this.#ends = new Set(options.ignoreEos === true ? [] : model.spec.eosTokenIds);
+    this.#stopTokens = new Set(options.stopTokens ?? []);
+    this.#text = model.tokenizer.stream();
+    this.#stops = new StopMatcher(options.stop ?? []);
+    this.sampler = new Sampler(model.device, { ...options, seed: (options.seed ?? 0) + index });
+  }
+
+  /** Takes a drawn token: decides whether it is the last and what text it completes. */
+  accept(id: number): BatchTokenEvent {
+    const index = this.#count++;
+    this.sequence.pending = id;
+    const ended = this.#ends.has(id) ? 'eos' : this.#stopTokens.has(id) ? 'stop' : undefined;
+    const shown = ended === undefined ? this.#stops.push(this.#text.push(id)) : { text: '', stopped: false };
+    const finish = ended ?? (shown.stopped ? 'stop' : this.#count >= this.#limit ? 'length' : undefined);
+    if (finish === undefined) return { sequence: this.#index, id, index, text: shown.text };
+    this.finished = true;
+    const rest = shown.stopped ? '' : this.#flush();
+    return { sequence: this.#index, id, index, text: shown.text + rest, finish };
+  }
+
+  #flush(): string {
+    const last = this.#stops.push(this.#text.flush());
+    return last.text + (last.stopped ? '' : this.#stops.flush());
+  }
+
+  dispose(): void {
+    this.sampler.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Tokens that still fit the model's window; no limit when positions stay inside the cache. */
+function room(sequence: Sequence): number {
+  const { state, model } = sequence;
+  const window = model.spec.contextLength;
+  const span = state.selector?.span;
+  if (span !== undefined) {
+    const rows = state.kv.rows(0, 0);
+    if (span.call(state.selector, { rows, tokens: 1, seen: sequence.length }) <= window) return Infinity;
+  }
+  // The last token drawn does not go through the model, so it needs no position.
+  const left = window - sequence.length + 1;
+  if (left >= 1) return left;
+  throw new AccelError(
+    'ERR_ACCEL_PROMPT_TOO_LONG',
+    `The sequence already fills the ${String(window)} positions of ${model.spec.name}. Start a new sequence with a shorter prompt.`,
+  );
+}
+
+/** Feeds the newest token of each sequence; only enqueues, the device works on while the caller goes on. */
+async function step(model: Model, runs: readonly Run[]): Promise<void> {
+  if (runs.length === 0) return;
+  await model.runtime.lock.run(() => {
+    const items = runs.map(({ sequence }) => ({
+      state: sequence.state,
+      tokens: Int32Array.of(sequence.pending ?? 0),
+      logits: 1,
+    }));
+    const logits = enqueue(new Batch(model.runtime, items, 'decode'), runs);
+    for (const [i, { sequence }] of runs.entries()) {
+      sequence.pending = undefined;
+      sequence.counters.decodeTokens += 1;
+      sequence.setLogits(runs.length === 1 ? logits : logits.slice(i, i + 1));
+    }
+    if (runs.length > 1) logits.dispose();
+  });
+}
+
+/** Enqueues a whole decode step. If that fails half-way (out of pages, say), the caches are uneven: give up on them. */
+function enqueue(batch: Batch, runs: readonly Run[]): Tensor {
+  try {
+    const pass = forwardPass(batch);
+    let next = pass.next();
+    while (next.done !== true) next = pass.next();
+    return next.value;
+  } catch (error) {
+    for (const { sequence } of runs) sequence.fail(error);
+    throw error;
+  }
+}
+
+/** Draws one token for every run and waits for the ids: the one read of a decode step. */
+async function draw(model: Model, runs: readonly Run[]): Promise<Int32Array> {
+  const { stream, device } = model;
+  const started = performance.now();
+  using out = Tensor.empty(device, 'int32', [runs.length]);
+  for (const [i, run] of runs.entries()) {
+    const logits = run.sequence.lastLogits as Tensor;
+    const rows = logits.shape[0] ?? 1;
+    using slot = out.slice(i, i + 1);
+    if (rows === 1) {
+      run.sampler.enqueue(stream, slot, logits);
+    } else {
+      using last = logits.slice(rows - 1, rows);
+      run.sampler.enqueue(stream, slot, last);
+    }
+  }
+  const ids = (await readOrFail(out, stream, runs)) as Int32Array;
+  const seconds = (performance.now() - started) / 1000;
+  for (const { sequence } of runs) sequence.counters.decodeSeconds += seconds / runs.length;
+  return ids;
+}
+
+async function readOrFail(tensor: Tensor, stream: Stream, runs: readonly Run[]): ReturnType<Tensor['read']> {
+  try {
+    return await tensor.read(stream);
+  } catch (error) {
+    for (const { sequence } of runs) sequence.fail(error);
+    throw error;
+  }
+}

@@ -1,0 +1,118 @@
+/** A value that JSON can hold. */
+export type JsonValue =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue | undefined };
+
+/** An object that JSON can hold; keys that are `undefined` are left out. */
+export interface JsonObject {
+  readonly [key: string]: JsonValue | undefined;
+}
+
+/** Places in the pipeline; a policy has at most one part in each. */
+export const slots = ['prefill', 'budget', 'select', 'merge', 'channels', 'codec'] as const;
+
+/**
+ * A place in the pipeline: attention of the prompt, rows per layer and head, which rows stay, what becomes of the
+ * others, key channels, and the format of stored rows.
+ */
+export type Slot = (typeof slots)[number];
+
+/** Numbers that a part can ask the engine for, and that a sparse prefill may not be able to give. */
+export const signals = ['observedWindow', 'columnSums', 'decodeProbs', 'headStats'] as const;
+
+/**
+ * - `observedWindow`: softmax rows of the last queries over all keys, computed densely
+ * - `columnSums`: attention that each key received from all queries
+ * - `decodeProbs`: attention probabilities of the token being decoded
+ * - `headStats`: per-head statistics of the observed window
+ */
+export type Signal = (typeof signals)[number];
+
+/**
+ * One method's contribution to a policy: a frozen description that JSON can hold. It says what it needs and does; the
+ * state it works on belongs to each sequence.
+ */
+export interface Part<
+  Id extends string = string,
+  S extends Slot = Slot,
+  N extends Signal = Signal,
+  P extends Signal = Signal,
+> {
+  /** Method name in lower case. */
+  readonly id: Id;
+  readonly slot: S;
+  /** Signals it cannot work without. */
+  readonly needs: readonly N[];
+  /** Signals that still exist when this part does the prompt's attention; read for the `prefill` slot only. */
+  readonly provides: readonly P[];
+  /** Whether results change; `'approximateSignal'`: the part was told to accept a signal that covers part of the keys. */
+  readonly lossy: boolean | 'approximateSignal';
+  /** Everything needed to make the part again, in the method's own option names. */
+  readonly options: JsonObject;
+}
+
+/** A part that computes the prompt's attention. Its signals are what it `provides`, besides decode probabilities. */
+export type PrefillPart<Id extends string = string, P extends Signal = Signal> = Part<
+  Id,
+  'prefill',
+  never,
+  P
+>;
+
+/** A part that gives every layer and head its share of rows. */
+export type BudgetPart<Id extends string = string, N extends Signal = Signal> = Part<
+  Id,
+  'budget',
+  N,
+  never
+>;
+
+/** A part that folds evicted values into kept ones. */
+export interface MergePart<Id extends string = string, N extends Signal = Signal> extends Part<
+  Id,
+  'merge',
+  N,
+  never
+> {
+  /** Newest rows that values may be folded into. */
+  readonly recent: number;
+}
+
+/** A part that drops channels of stored keys. */
+export interface ChannelsPart<Id extends string = string, N extends Signal = Signal> extends Part<
+  Id,
+  'channels',
+  N,
+  never
+> {
+  /** Both channels of a rotated pair go together, so keys can still be rotated afterwards. */
+  readonly pairAligned: boolean;
+}
+
+/** A part that decides the format of stored rows. */
+export interface CodecPart<Id extends string = string> extends Part<Id, 'codec', never, never> {
+  /**
+   * What happens when a row is evicted or changed that is already packed into a group: nothing may (`'forbidden'`),
+   * only rows still in the residual leave (`'residualOnly'`), whole groups leave (`'wholeGroups'`), or the group is
+   * decoded and encoded again (`'reencode'`).
+   */
+  readonly packedRows: 'forbidden' | 'residualOnly' | 'wholeGroups' | 'reencode';
+  /** Newest rows kept unpacked. */
+  readonly residual: number;
+}
+
+/** Freezes a part and everything in its options and lists. */
+export function freezePart<const T extends Part>(part: T): T {
+  for (const value of [part.options, part.needs, part.provides]) freezeDeep(value);
+  return Object.freeze(part);
+}
+
+function freezeDeep(value: unknown): void {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return;
+  Object.freeze(value);
+  for (const item of Object.values(value)) freezeDeep(item);
+}

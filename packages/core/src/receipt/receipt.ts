@@ -1,0 +1,44 @@
+import type { PolicyJson } from '../policy/compose.js';
+import type { Slot } from '../policy/part.js';
+
+/** What a part did to a sequence. */
+export interface PartReceipt {
+  readonly id: string;
+  readonly slot: Slot;
+  /** Times, over layers and steps, that it changed anything. */
+  readonly acted: number;
+  /** Rows up to which doing nothing is right, normally its budget. Default 0: it must act on any prompt. */
+  readonly idleRows?: number;
+  /** What it has to say about its choices, without repeats. */
+  readonly notes: readonly string[];
+}
+
+/** The cache of a layer; one number per kv head. */
+export interface LayerReceipt {
+  /** Rows that went in, all turns and steps together. */
+  readonly rowsIn: readonly number[];
+  /** Rows held now. */
+  readonly rowsKept: readonly number[];
+}
+
+/** An account of what was done to a sequence: what was kept, what it took, and what did not go as configured. */
+export interface Receipt {
+  readonly policy: PolicyJson;
+  readonly parts: readonly PartReceipt[];
+  readonly layers: readonly LayerReceipt[];
+  readonly kv: {
+    /** Bytes of the pages held. */
+    readonly measuredBytes: number;
+    /** Rows held × bytes of a row. */
+    readonly arithmeticBytes: number;
+    /** The same with every row of every position, uncompressed. */
+    readonly fullBytes: number;
+  };
+  /** Tokens that went through the model. */
+  readonly tokens: { readonly prefill: number; readonly decode: number };
+  readonly seconds: { readonly prefill: number; readonly decode: number };
+  /** Kernel name → times run on the model's stream since the sequence was created. */
+  readonly kernels: Readonly<Record<string, number>>;
+  /** Places where something slower or less exact ran than what was configured. */
+  readonly fallbacks: readonly string[];
+}

@@ -1,0 +1,24 @@
+import { AccelError } from '@accel/kernels';
+import type { Receipt } from './receipt.js';
+
+/**
+ * Strict mode: "configured" must mean "happened". A part that never acted although a head was given more rows than it
+ * may idle on, or any fallback, is an error.
+ * @throws AccelError `ERR_ACCEL_STRICT` naming the parts and fallbacks
+ */
+export function assertStrict(receipt: Receipt): void {
+  const rows = Math.max(0, ...receipt.layers.flatMap((layer) => layer.rowsIn));
+  const idle = receipt.parts.filter((part) => part.acted === 0 && rows > (part.idleRows ?? 0));
+  const problems = [
+    ...idle.map(
+      (part) =>
+        `${part.id} never acted on ${rows} rows${part.idleRows === undefined ? '' : ` (it may idle up to ${part.idleRows})`}`,
+    ),
+    ...receipt.fallbacks.map((fallback) => `fallback: ${fallback}`),
+  ];
+  if (problems.length === 0) return;
+  throw new AccelError(
+    'ERR_ACCEL_STRICT',
+    `Strict mode: ${problems.join('; ')}. Use a longer prompt or another configuration, or turn strict mode off.`,
+  );
+}

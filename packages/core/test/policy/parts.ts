@@ -1,0 +1,126 @@
+import {
+  type BudgetPart,
+  type ChannelsPart,
+  type CodecPart,
+  freezePart,
+  type MergePart,
+  type PrefillPart,
+  type Signal,
+} from '../../src/policy/part.js';
+import type { Selector, SelectPart } from '../../src/policy/select.js';
+
+// Parts as the eleven methods describe themselves, without their work.
+
+function select<
+  Id extends string,
+  N extends Signal,
+  P extends SelectPart['positions'],
+  E extends 'prefillEnd' | 'everyStep',
+>(id: Id, needs: readonly N[], positions: P, evicts: E) {
+  const create = (): Selector => {
+    throw new Error('only described');
+  };
+  const part = {
+    id,
+    slot: 'select',
+    needs,
+    provides: [],
+    lossy: true,
+    options: {},
+    positions,
+    evicts,
+    create,
+  } as const;
+  return freezePart(part satisfies SelectPart<Id, N>);
+}
+
+export const snapkv = select('snapkv', ['observedWindow'], 'original', 'prefillEnd');
+export const h2o = select('h2o', ['columnSums', 'decodeProbs'], 'original', 'everyStep');
+export const l2compress = select('l2compress', [], 'original', 'everyStep');
+export const streamingllm = select('streamingllm', [], 'cacheRelative', 'everyStep');
+export const streamingllmOriginal = select('streamingllm', [], 'original', 'everyStep');
+
+/** H2O that was told to take what a sparse prefill leaves of its signal. */
+export const h2oApproximate = freezePart({ ...h2o, lossy: 'approximateSignal' } as const);
+
+export const pyramidkv: BudgetPart<'pyramidkv', never> = freezePart({
+  id: 'pyramidkv',
+  slot: 'budget',
+  needs: [],
+  provides: [],
+  lossy: true,
+  options: { beta: 20 },
+});
+
+export const cakekv: BudgetPart<'cakekv', 'observedWindow' | 'headStats'> = freezePart({
+  id: 'cakekv',
+  slot: 'budget',
+  needs: ['observedWindow', 'headStats'],
+  provides: [],
+  lossy: true,
+  options: {},
+});
+
+function prefill<Id extends string>(id: Id): PrefillPart<Id, 'observedWindow' | 'headStats'> {
+  return freezePart({
+    id,
+    slot: 'prefill',
+    needs: [],
+    provides: ['observedWindow', 'headStats'],
+    lossy: true,
+    options: {},
+  });
+}
+
+export const flexprefill = prefill('flexprefill');
+export const xattention = prefill('xattention');
+
+export const cam: MergePart<'cam', 'columnSums' | 'decodeProbs'> = freezePart({
+  id: 'cam',
+  slot: 'merge',
+  needs: ['columnSums', 'decodeProbs'],
+  provides: [],
+  lossy: true,
+  options: {},
+  recent: 64,
+});
+
+function think<A extends boolean>(
+  pairAligned: A,
+): ChannelsPart<'think', 'observedWindow'> & { readonly pairAligned: A } {
+  return freezePart({
+    id: 'think',
+    slot: 'channels',
+    needs: ['observedWindow'],
+    provides: [],
+    lossy: true,
+    options: { pairAligned },
+    pairAligned,
+  });
+}
+
+export const thinkFree = think(false);
+export const thinkPairs = think(true);
+
+export function codec<Id extends string, const R extends CodecPart['packedRows']>(
+  id: Id,
+  packedRows: R,
+  residual: number,
+): CodecPart<Id> & { readonly packedRows: R } {
+  return freezePart({
+    id,
+    slot: 'codec',
+    needs: [],
+    provides: [],
+    lossy: true,
+    options: { packedRows, residual },
+    packedRows,
+    residual,
+  });
+}
+
+export const kivi = codec('kivi', 'forbidden', 128);
+export const kiviReencode = codec('kivi', 'reencode', 128);
+export const kiviGroups = codec('kivi', 'wholeGroups', 128);
+export const kiviResidual = codec('kivi', 'residualOnly', 128);
+export const int8 = codec('int8', 'forbidden', 0);

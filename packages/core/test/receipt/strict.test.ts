@@ -1,0 +1,60 @@
+import { expect, test } from 'vitest';
+import type { Receipt } from '../../src/receipt/receipt.js';
+import { assertStrict } from '../../src/receipt/strict.js';
+import { expectFailure } from '../shared.js';
+
+function receipt(
+  rows: number,
+  acted: number,
+  idleRows: number | undefined,
+  fallbacks: string[] = [],
+): Receipt {
+  return {
+    policy: { version: 1, parts: [{ id: 'snapkv', slot: 'select', options: {} }] },
+    parts: [
+      {
+        id: 'snapkv',
+        slot: 'select',
+        acted,
+        notes: [],
+        ...(idleRows !== undefined && { idleRows }),
+      },
+    ],
+    layers: [{ rowsIn: [rows, rows], rowsKept: [rows, rows] }],
+    kv: { measuredBytes: 0, arithmeticBytes: 0, fullBytes: 0 },
+    tokens: { prefill: rows, decode: 0 },
+    seconds: { prefill: 0, decode: 0 },
+    kernels: {},
+    fallbacks,
+  };
+}
+
+test('a part that acted, or had nothing to do, passes', () => {
+  assertStrict(receipt(1000, 8, 512));
+  assertStrict(receipt(512, 0, 512));
+  assertStrict(receipt(0, 0, undefined));
+  expect(() => {
+    assertStrict({ ...receipt(100, 0, 0), parts: [] });
+  }).not.toThrow();
+});
+
+test('a part that should have acted does not', async () => {
+  await expectFailure(
+    () => assertStrict(receipt(513, 0, 512)),
+    'ERR_ACCEL_STRICT',
+    'snapkv never acted on 513 rows (it may idle up to 512)',
+  );
+  await expectFailure(
+    () => assertStrict(receipt(1, 0, undefined)),
+    'ERR_ACCEL_STRICT',
+    'snapkv never acted on 1 rows',
+  );
+});
+
+test('a fallback does not', async () => {
+  await expectFailure(
+    () => assertStrict(receipt(10, 1, 5, ['dense attention in layer 3'])),
+    'ERR_ACCEL_STRICT',
+    'fallback: dense attention in layer 3',
+  );
+});

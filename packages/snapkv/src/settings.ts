@@ -1,0 +1,68 @@
+import { budget, parseOptions, type Budget, type OptionsReader } from '@accel/core';
+import { z } from 'zod';
+import type { Pool } from './pool.js';
+
+/** Options of `snapkv`. */
+export interface SnapkvOptions {
+  /** Rows kept per layer and kv head, observation window included. Default `{ tokens: 1024 }`. */
+  readonly budget?: Budget;
+  /** Observation window: how many of the last queries vote; their own rows always stay. Default 32. */
+  readonly observe?: number;
+  /** How votes are spread over neighbouring keys; the size is odd. Default `{ kind: 'avg', size: 5 }`. */
+  readonly pool?: { readonly kind?: Pool['kind']; readonly size?: number };
+  /** How the query heads of a group share their kv head's votes, before pooling. Default `'mean'`. */
+  readonly groupReduce?: 'mean' | 'max' | 'sum';
+  /** Compress at the end of the first prompt only, as published, or of every turn. Default `'first'`. */
+  readonly turns?: 'first' | 'every';
+}
+
+const schema = z.object({
+  budget: z
+    .object({ tokens: z.number().optional(), keep: z.number().optional() })
+    .default({ tokens: 1024 }),
+  observe: z.int().min(1).default(32),
+  pool: z
+    .object({
+      kind: z.enum(['avg', 'max']).default('avg'),
+      size: z
+        .int()
+        .min(1)
+        .refine((size) => size % 2 === 1, 'must be odd: an even kernel has no middle')
+        .default(5),
+    })
+    .prefault({}),
+  groupReduce: z.enum(['mean', 'max', 'sum']).default('mean'),
+  turns: z.enum(['first', 'every']).default('first'),
+});
+
+/** {@link SnapkvOptions}, checked and complete. */
+export type SnapkvSettings = Omit<z.output<typeof schema>, 'budget'> & { budget: Budget };
+
+/** Our names, and the keys of the seed toolkit's `SnapKV_config.json`. */
+export const reader: OptionsReader<z.output<typeof schema>> = {
+  title: 'SnapKV',
+  schema,
+  aliases: {
+    max_capacity_prompt: 'budget.tokens',
+    window_size: 'observe',
+    kernel_size: 'pool.size',
+    pooling: { to: 'pool.kind', convert: (name) => POOLINGS.get(name) ?? name },
+  },
+};
+const POOLINGS = new Map<unknown, string>([
+  ['avgpool', 'avg'],
+  ['maxpool', 'max'],
+]);
+
+/** Checks options and fills in defaults. @throws AccelError `ERR_ACCEL_BUDGET`, `ERR_ACCEL_POLICY` */
+export function settingsFrom(options: unknown): SnapkvSettings {
+  const parsed = parseOptions(reader, options);
+  const { observe } = parsed;
+  return {
+    ...parsed,
+    budget: budget(parsed.budget as Budget, {
+      minimum: observe + 1,
+      reason: `the observation window of ${observe} and one row that is chosen`,
+    }),
+  };
+}

@@ -1,0 +1,32 @@
+import { freezePart, type SelectPart } from '@accel/core';
+import { SnapkvSelector } from './selector.js';
+import { settingsFrom, type SnapkvOptions } from './settings.js';
+
+/** The part that {@link snapkv} returns. */
+export type SnapkvPart = SelectPart<'snapkv', 'observedWindow'>;
+
+/**
+ * SnapKV (Li et al., NeurIPS 2024, arXiv 2404.14469). When a layer has finished a prompt, the last `observe` queries
+ * vote: what attention they give to an earlier key, summed and pooled over neighbouring keys, is its score. The best
+ * `budget - observe` keys and the window itself stay. Nothing is evicted while decoding.
+ *
+ * @throws AccelError `ERR_ACCEL_BUDGET` if the budget does not exceed the window, `ERR_ACCEL_POLICY` for an option
+ *   that is out of range, for example an even pool size
+ * @example
+ * const sequence = model.sequence({ policy: compose(snapkv({ budget: { tokens: 512 } })) });
+ */
+export function snapkv(options: SnapkvOptions = {}): SnapkvPart {
+  const settings = settingsFrom(options);
+  return freezePart({
+    id: 'snapkv',
+    slot: 'select',
+    needs: ['observedWindow'],
+    provides: [],
+    lossy: true,
+    positions: 'original',
+    evicts: 'prefillEnd',
+    observe: settings.observe,
+    options: settings,
+    create: (setup) => new SnapkvSelector(setup, settings),
+  } satisfies SnapkvPart);
+}

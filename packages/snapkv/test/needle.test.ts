@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs';
+import { compose, full, loadModel, type Model, type Policy } from '@accel/core';
+import { needlePath } from '@accel/needle';
+import { describeShared, sharedPath } from '@accel/testkit';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { snapkv } from '../src/index.js';
+
+interface NeedlePrompt {
+  readonly id: string;
+  readonly task: string;
+  readonly input_ids: readonly number[];
+  readonly references: readonly string[];
+}
+
+describe('on the embedded model', () => {
+  let model: Model;
+  beforeAll(async () => {
+    model = await loadModel(needlePath, { dtype: 'float32' });
+  });
+  afterAll(() => model.dispose());
+
+  const usedAfter = async (tokens: Int32Array, policy: Policy): Promise<number> => {
+    using sequence = model.sequence({ policy });
+    await sequence.append(tokens);
+    const used = model.pool.usedBytes;
+    const { measuredBytes, arithmeticBytes } = sequence.receipt().kv;
+    expect(used).toBe(measuredBytes);
+    expect(Math.abs(measuredBytes - arithmeticBytes) / arithmeticBytes).toBeLessThanOrEqual(0.05);
+    return used;
+  };
+
+  it('gives 14 of 15 pages back when 512 of 8192 rows stay', { timeout: 300_000 }, async () => {
+    const text = 'The grass is green. The sky is blue. The sun is yellow. Here we go. ';
+    const ids = model.tokenizer.encode(text.repeat(700)).slice(0, 8192);
+    expect(ids).toHaveLength(8192);
+    const all = await usedAfter(ids, full);
+    const kept = await usedAfter(ids, compose(snapkv({ budget: { tokens: 512 } })));
+    expect(all / kept).toBeGreaterThanOrEqual(14);
+    expect(model.pool.usedBytes).toBe(0);
+  });
+
+  describeShared('golden/needle', () => {
+    const prompts = readFileSync(sharedPath('golden/needle/prompts.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as NeedlePrompt)
+      .filter(({ task, input_ids: ids }) => task.startsWith('niah_single') && ids.length <= 4096);
+
+    it.each(prompts)(
+      'finds the needle of $id with an eighth of the rows',
+      async ({ input_ids: ids, references }) => {
+        const budget = { tokens: Math.max(128, ids.length / 8) };
+        using sequence = model.sequence({ policy: compose(snapkv({ budget })), strict: true });
+        await sequence.append(ids);
+        let text = '';
+        for await (const token of sequence.generate({ maxTokens: 48 })) text += token.text;
+        for (const reference of references)
+          expect(text.toLowerCase()).toContain(reference.toLowerCase());
+        expect(sequence.receipt().parts[0]?.acted).toBe(model.spec.layers);
+      },
+    );
+  });
+});

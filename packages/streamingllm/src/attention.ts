@@ -1,0 +1,145 @@
+import { AccelError, type AttendCall, type ModelSpec, type SelectorSetup } from '@accel/core';
+import { ops, Tensor } from '@accel/kernels';
+import { streamingllmMerge, type Share } from './merge.js';
+import { streamIndex, type Window } from './rules.js';
+
+/** How {@link SinkAttention} places and limits queries. */
+export interface AttentionSettings {
+  readonly positions: 'cacheRelative' | 'original';
+  /** Every query sees the sinks and its own `recent` predecessors only, also inside a prompt. */
+  readonly banded: boolean;
+}
+
+/**
+ * Attention with a hole between sinks and window. Keys are stored rotated at their original positions. Rotary logits
+ * depend on differences alone, so instead of rotating keys again the query is rotated twice: for the window at its
+ * original position, for the sinks at its position inside the cache. The two results are merged by log-sum-exp.
+ *
+ * Scratch tensors are kept while the number of queries stays the same; the stream runs in order, so the next call may
+ * overwrite them.
+ */
+export class SinkAttention implements Disposable {
+  readonly #setup: SelectorSetup;
+  readonly #settings: AttentionSettings;
+  #scratch: Scratch | undefined;
+
+  constructor(setup: SelectorSetup, settings: AttentionSettings) {
+    this.#setup = setup;
+    this.#settings = settings;
+  }
+
+  /** Fills `call.out`. */
+  run(call: AttendCall, window: Window): void {
+    const { out, q, kv, layer, rows, m, firstPosition, scale, stream } = call;
+    const lens = Int32Array.of(m);
+    const causal = { scale, causal: true };
+    // Rows that queries of this call are too far away from.
+    const limited = this.#settings.banded && rows > window.sink + window.recent + 1;
+    const dropped = firstPosition - (rows - m);
+    const moved = this.#settings.positions === 'cacheRelative' && (dropped > 0 || limited);
+    const band = limited ? { ...causal, window: window.recent + 1 } : causal;
+    if (!(limited || moved) || window.sink === 0) {
+      ops.attention(stream, out, null, q, kv.kv(layer), lens, band);
+      return;
+    }
+    const { sinks, near } = this.#reserve(m);
+    const sinkQuery = moved ? this.#turn(call, window, limited) : q;
+    const sinkRows = Int32Array.of(0, Math.min(window.sink, rows));
+    const nearRows = Int32Array.of(Math.min(window.sink, rows), rows);
+    ops.attention(stream, sinks.out, sinks.lse, sinkQuery, kv.kv(layer), lens, {
+      ...causal,
+      ranges: sinkRows,
+    });
+    ops.attention(stream, near.out, near.lse, q, kv.kv(layer), lens, { ...band, ranges: nearRows });
+    streamingllmMerge(stream, out, null, sinks, near);
+  }
+
+  /** The queries turned from their original positions to their positions inside the cache. */
+  #turn(
+    { q, rows, m, firstPosition, stream }: AttendCall,
+    window: Window,
+    limited: boolean,
+  ): Tensor {
+    const scratch = this.#reserve(m);
+    const { table, turned } = scratch;
+    const key = `${firstPosition} ${rows}`;
+    const frequencies = this.#setup.rope(firstPosition + m);
+    // The same for all layers of a step.
+    if (scratch.tableKey !== key) {
+      const turns = Int32Array.from({ length: m }, (_, i) => {
+        const row = rows - m + i;
+        return (limited ? streamIndex(window, row) : row) - (firstPosition + i);
+      });
+      using positions = Tensor.from(this.#setup.device, turns, [m]);
+      // Factor 1: the query already carries the amplitude of a YaRN model.
+      ops.ropeTable(stream, table, positions, frequencies.invFreq, 1);
+      scratch.tableKey = key;
+    }
+    ops.gatherRows(stream, turned, q, scratch.all);
+    ops.rope(stream, turned, table, frequencies.interleaved);
+    return turned;
+  }
+
+  #reserve(m: number): Scratch {
+    if (this.#scratch?.all.length !== m) {
+      this.#scratch?.dispose();
+      this.#scratch = new Scratch(this.#setup, m);
+    }
+    return this.#scratch;
+  }
+
+  dispose(): void {
+    this.#scratch?.dispose();
+    this.#scratch = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Tensors for `m` queries. */
+class Scratch implements Disposable {
+  /** 0 … m - 1 */
+  readonly all: Int32Array;
+  readonly turned: Tensor;
+  readonly table: Tensor;
+  readonly sinks: Share;
+  readonly near: Share;
+  /** What `table` was made for. */
+  tableKey = '';
+
+  constructor({ device, dtype, spec, rope }: SelectorSetup, m: number) {
+    const partial = (): Share => ({
+      out: Tensor.empty(device, dtype, [m, spec.heads, spec.headDim]),
+      lse: Tensor.empty(device, 'float32', [m, spec.heads]),
+    });
+    this.all = Int32Array.from({ length: m }, (_, i) => i);
+    this.turned = Tensor.empty(device, dtype, [m, spec.heads, spec.headDim]);
+    this.table = Tensor.empty(device, 'float32', [m, rope(0).invFreq.size, 2]);
+    this.sinks = partial();
+    this.near = partial();
+  }
+
+  dispose(): void {
+    const { turned, table, sinks, near } = this;
+    for (const tensor of [turned, table, sinks.out, sinks.lse, near.out, near.lse])
+      tensor.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/**
+ * Turning a query is exact only while the frequencies of stored keys are the query's.
+ * @throws AccelError `ERR_ACCEL_POLICY` for dynamic NTK scaling, whose frequencies change with the length
+ */
+export function assertFixedRotation(spec: ModelSpec): void {
+  if (spec.rope.kind !== 'dynamic') return;
+  throw new AccelError(
+    'ERR_ACCEL_POLICY',
+    `StreamingLLM: ${spec.name} has dynamic rope scaling, whose frequencies change with the length, so keys have no fixed position inside the cache. Use positions "original".`,
+  );
+}

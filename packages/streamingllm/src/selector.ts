@@ -1,0 +1,93 @@
+import type { AttendCall, LayerEnd, Selector, SelectorSetup } from '@accel/core';
+import type { KvSequence } from '@accel/kernels';
+import { SinkAttention } from './attention.js';
+import { cut, type Window } from './rules.js';
+import { windowOf, type StreamingllmSettings } from './settings.js';
+
+/** StreamingLLM on one sequence at original positions after a dense prompt: it only cuts rows. */
+export class WindowSelector implements Selector {
+  protected readonly setup: SelectorSetup;
+  protected readonly settings: StreamingllmSettings;
+  /** Known from the first prompt on, because a budget may be a share of it. */
+  protected window: Window | undefined;
+
+  constructor(setup: SelectorSetup, settings: StreamingllmSettings, window?: Window) {
+    this.setup = setup;
+    this.settings = settings;
+    this.window = window;
+  }
+
+  /** Rows up to which nothing has to go. */
+  get maxRows(): number {
+    return this.window === undefined ? Infinity : this.window.sink + this.window.recent;
+  }
+
+  turnStart({ tokens, kv }: { readonly tokens: number; readonly kv: KvSequence }): void {
+    this.window ??= windowOf(this.settings, tokens);
+    if (this.settings.trim !== 'turn') return;
+    const coming = tokens + this.settings.reserve;
+    for (let layer = 0; layer < this.setup.spec.layers; layer++) {
+      const { at, count } = cut(this.window, kv.rows(layer, 0), coming);
+      if (count > 0) kv.drop(layer, at, count);
+    }
+  }
+
+  prefillEnd(end: LayerEnd): void {
+    const { trim } = this.settings;
+    if (trim === 'token' || (trim === 'prompt' && end.turn === 0)) this.#trim(end);
+  }
+
+  decodeEnd(end: LayerEnd): void {
+    if (this.settings.trim === 'token') this.#trim(end);
+  }
+
+  #trim(end: LayerEnd): void {
+    const { at, count } = cut(this.started(), end.rows);
+    // Widens the one hole of the cache: no row moves, whatever the window.
+    if (count > 0) end.kv.drop(end.layer, at, count);
+    end.report({ rowsIn: end.rows, rowsKept: end.rows - count });
+  }
+
+  protected started(): Window {
+    if (this.window === undefined) throw new Error('a turn starts before its first layer');
+    return this.window;
+  }
+
+  fork(): Selector {
+    return new WindowSelector(this.setup, this.settings, this.window);
+  }
+
+  dispose(): void {
+    // No memory of its own.
+  }
+}
+
+/** The same with its own attention: positions inside the cache, a banded prompt, or both. */
+export class StreamSelector extends WindowSelector {
+  readonly #attention: SinkAttention;
+
+  constructor(setup: SelectorSetup, settings: StreamingllmSettings, window?: Window) {
+    super(setup, settings, window);
+    const { positions, prefill } = settings;
+    this.#attention = new SinkAttention(setup, { positions, banded: prefill === 'banded' });
+  }
+
+  /** Positions a turn needs: inside the cache they do not grow with the stream. */
+  span({ rows, tokens, seen }: { rows: number; tokens: number; seen: number }): number {
+    if (this.settings.positions === 'original') return seen + tokens;
+    const needed = rows + tokens;
+    return this.settings.prefill === 'dense' ? needed : Math.min(needed, this.maxRows + 1);
+  }
+
+  attend(call: AttendCall): void {
+    this.#attention.run(call, this.started());
+  }
+
+  override fork(): Selector {
+    return new StreamSelector(this.setup, this.settings, this.window);
+  }
+
+  override dispose(): void {
+    this.#attention.dispose();
+  }
+}

@@ -1,0 +1,102 @@
+import { full } from '@accel/core';
+import { describe, expect, it } from 'vitest';
+import { expectClose } from '../tolerance.js';
+import { draw, expectRows, RowCount, tokens } from './helpers.js';
+import { LONG_PROMPT, SHORT_PROMPT, SMALL, type Suite } from './types.js';
+
+/** Rows, bytes and receipts. */
+export function budgetTests(suite: Suite): void {
+  const { policy, method, kernels } = suite;
+
+  describe('budget', () => {
+    it('keeps everything, and is exact, while the prompt fits', async () => {
+      const prompt = tokens(SHORT_PROMPT, 10);
+      using sequence = suite.model().sequence({ policy: policy(SMALL) });
+      using reference = suite.model().sequence({ policy: full });
+      await sequence.append(prompt);
+      await reference.append(prompt);
+      await expectRows(sequence, SHORT_PROMPT, 'after a short prompt');
+      expectClose(
+        await sequence.logits(),
+        await reference.logits(),
+        { abs: 1e-5, rel: 0 },
+        'logits',
+      );
+      expect(await draw(sequence, 8)).toEqual(await draw(reference, 8));
+    });
+
+    it.each([SMALL - 1, SMALL, SMALL + 1, LONG_PROMPT, 3 * LONG_PROMPT + 7])(
+      'keeps the agreed rows of a prompt of %i tokens, through decoding and later turns',
+      async (length) => {
+        using sequence = suite.model().sequence({ policy: policy(SMALL) });
+        const expected = new RowCount(suite, SMALL);
+        await sequence.append(tokens(length, 11));
+        expected.append(length);
+        await expectRows(sequence, expected.rows, 'after the prompt');
+
+        // The last token drawn stays outside the cache until something follows it.
+        await draw(sequence, 9);
+        expected.decode(8);
+        await expectRows(sequence, expected.rows, 'after decoding');
+
+        await sequence.append(tokens(30, 12));
+        expected.append(31);
+        await expectRows(sequence, expected.rows, 'after turn 2');
+        await draw(sequence, 5);
+        expected.decode(4);
+        await expectRows(sequence, expected.rows, 'after decoding in turn 2');
+        expect(sequence.length).toBe(length + 9 + 30 + 5);
+      },
+    );
+
+    it('measures bytes within 5 % of the arithmetic, and returns the rest to the pool', async () => {
+      const capacity = 2048;
+      const prompt = tokens(3000, 13);
+      const model = suite.model();
+      const { layers, kvHeads, headDim } = model.spec;
+      using sequence = model.sequence({ policy: policy(capacity) });
+      await sequence.append(prompt);
+      const { measured, arithmetic } = sequence.view().bytes();
+      const step = { capacity, phase: 'prefill', turn: 0, rows: prompt.length } as const;
+      expect(arithmetic).toBe(layers * kvHeads * suite.kept(step) * (2 * headDim * 4 + 4));
+      expect(Math.abs(measured - arithmetic) / arithmetic).toBeLessThanOrEqual(0.05);
+      expect(model.pool.usedBytes).toBe(measured);
+    });
+  });
+
+  describe('receipt', () => {
+    it('says what the parts did', async () => {
+      using sequence = suite.model().sequence({ policy: policy(SMALL), strict: true });
+      await sequence.append(tokens(LONG_PROMPT, 14));
+      await draw(sequence, 4);
+      const expected = new RowCount(suite, SMALL);
+      expected.append(LONG_PROMPT);
+      expected.decode(3);
+      const receipt = sequence.receipt();
+      const { layers, kvHeads, headDim } = suite.model().spec;
+
+      expect(receipt.parts.map((part) => part.id)).toContain(method.id);
+      for (const part of receipt.parts) expect(part.acted, part.id).toBeGreaterThan(0);
+      expect(receipt.layers).toHaveLength(layers);
+      for (const { rowsKept } of receipt.layers) {
+        expect(rowsKept).toEqual(new Array(kvHeads).fill(expected.rows));
+      }
+      expect(receipt.kv).toMatchObject(sequence.view().bytes());
+      const rowBytes = layers * kvHeads * (2 * headDim * 4 + 4);
+      expect(receipt.kv.arithmeticBytes).toBe(expected.rows * rowBytes);
+      expect(receipt.kv.fullBytes).toBe((LONG_PROMPT + 3) * rowBytes);
+      expect(receipt.tokens).toEqual({ prefill: LONG_PROMPT, decode: 3 });
+      expect(receipt.fallbacks).toEqual([]);
+      for (const name of kernels) expect(receipt.kernels[name], name).toBeGreaterThan(0);
+      expect(JSON.parse(JSON.stringify(receipt.policy))).toEqual(receipt.policy);
+    });
+
+    it('is an error in strict mode when the part never acted', async () => {
+      using sequence = suite.model().sequence({ policy: policy(SMALL), strict: true });
+      await sequence.append(tokens(SHORT_PROMPT, 15));
+      expect(() => sequence.receipt()).toThrow(
+        expect.objectContaining({ code: 'ERR_ACCEL_STRICT' }),
+      );
+    });
+  });
+}

@@ -1,0 +1,22 @@
+/**
+ * What the tests of every package share: golden vectors, tiny models, and the suite that every method must pass.
+ *
+ * @packageDocumentation
+ */
+export { readFloats, TestCache } from './cache.js';
+export type { TestCacheOptions } from './cache.js';
+export { writeTinyCheckpoint } from './checkpoint.js';
+export type { TinyCheckpoint, TinyCheckpointOptions } from './checkpoint.js';
+export { conformance } from './conformance/suite.js';
+export type { BadOptions, ConformanceOptions, Step } from './conformance/types.js';
+export { describeDevices } from './devices.js';
+export { generated, tokenMajor } from './generator.js';
+export { describeGolden, describeShared, goldenCases, goldenConfigErrors } from './golden.js';
+export type { GoldenCase, GoldenConfigError } from './golden.js';
+export { LOGITS_TOLERANCE, tinyLlamas, tinyPath, tinyPrompt } from './models.js';
+export type { TinyLlama, TinyPrompt } from './models.js';
+export { encodeSafetensors, readSafetensors } from './safetensors.js';
+export type { HostData, HostDType, HostTensor, HostTensors } from './safetensors.js';
+export { missing, sharedPath } from './shared.js';
+export { expectClose, maxDifference, OUTPUTS, SCORES } from './tolerance.js';
+export type { Tolerance } from './tolerance.js';

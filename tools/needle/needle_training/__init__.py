@@ -1,0 +1,1 @@
+"""Trains the 7M-parameter retrieval model that @accel/needle ships. See ../README.md."""
