@@ -19,14 +19,14 @@ get_filename_component(ACCEL_INCLUDE_DIR "${CMAKE_CURRENT_LIST_DIR}/../include" 
 # cmake-js points its own variable at node_modules; the headers must be those of the runtime beside this file.
 set(ACCEL_INCLUDE_DIR "${ACCEL_INCLUDE_DIR}" CACHE INTERNAL "Headers of @accel/kernels")
 
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
 function(accel_add_op_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "VERSION" "SOURCES")
   if(NOT arg_VERSION OR NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "usage: accel_add_op_library(name VERSION x.y.z SOURCES a.cc [b_avx2.cc ...])")
-  endif()
-  if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
-    set(CMAKE_BUILD_TYPE Release PARENT_SCOPE)
-    message(FATAL_ERROR "no CMAKE_BUILD_TYPE: configure with -DCMAKE_BUILD_TYPE=Release (cmake-js does)")
   endif()
   accel_isa_sources(sources ${arg_SOURCES})
   add_library(${name} MODULE ${sources})

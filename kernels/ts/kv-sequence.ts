@@ -37,10 +37,10 @@ export class KvSequence extends Resource {
   readonly shape: KvShape;
   readonly #args: KvArg[] = [];
 
-  /** @throws AccelError `ERR_ACCEL_ARGUMENT`, `ERR_ACCEL_DTYPE`, `ERR_ACCEL_DISPOSED` */
-  constructor(pool: PagePool, shape: KvShape);
-  /** @internal */
-  constructor(pool: PagePool, shape: KvShape, id?: number);
+  /**
+   * @param id for internal use
+   * @throws AccelError `ERR_ACCEL_ARGUMENT`, `ERR_ACCEL_DTYPE`, `ERR_ACCEL_DISPOSED`
+   */
   constructor(pool: PagePool, shape: KvShape, id?: number) {
     super(
       id ??

@@ -14,7 +14,7 @@ const packageFolder = fileURLToPath(new URL('..', import.meta.url));
  * package's own `build/Release`, then the platform package. Nothing is ever built or downloaded here.
  * @throws AccelError `ERR_ACCEL_NATIVE_MISSING` with everything that was tried and what to do
  */
-export function loadAddon<T>(): { addon: T; folder: string } {
+export function loadAddon(): { addon: unknown; folder: string } {
   const tried: string[] = [];
   for (const candidate of candidates()) {
     if (isAbsolute(candidate) && !existsSync(candidate)) {
@@ -23,7 +23,7 @@ export function loadAddon<T>(): { addon: T; folder: string } {
     }
     try {
       const path = require.resolve(candidate);
-      return { addon: require(path) as T, folder: dirname(path) };
+      return { addon: require(path) as unknown, folder: dirname(path) };
     } catch (error) {
       tried.push(`${candidate}: ${firstLine(error)}`);
     }

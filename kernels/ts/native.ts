@@ -55,8 +55,9 @@ let shared = new Float64Array(4096);
 /** @internal The addon; loaded on first use, so that importing the package costs nothing. */
 export function native(): Native {
   if (loaded === undefined) {
-    const { addon, folder } = loadAddon<Native>();
-    addon.setup(AccelError, folder);
+    const found = loadAddon();
+    const addon = found.addon as Native;
+    addon.setup(AccelError, found.folder);
     addon.setValues(shared);
     loaded = addon;
   }

@@ -7,16 +7,8 @@ import { streamingllm } from '@accel/streamingllm';
 
 const CHATTER =
   'The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n';
-const PLACES = [
-  'harbor',
-  'meadow',
-  'canyon',
-  'glacier',
-  'orchard',
-  'lantern',
-  'compass',
-  'thunder',
-];
+const COLOURS = ['amber', 'silent', 'golden', 'rusty', 'hollow', 'crimson', 'windy'];
+const PLACES = ['harbor', 'meadow', 'canyon', 'glacier', 'orchard', 'lantern', 'compass', 'thunder'];
 
 const model = await loadModel(needlePath);
 const policy = compose(streamingllm({ sink: 4, recent: 1020 }));
@@ -41,8 +33,8 @@ let turns = 0;
 const bytes = [];
 console.log('turn  tokens seen  rows  cache KiB  asked     answered');
 while (sequence.length < 20_000) {
-  const place = `quiet-${PLACES[turns % PLACES.length]}`;
-  const number = String(1_000_003 * ((turns % 8) + 1) + turns * 7919);
+  const place = `${COLOURS[turns % 7]}-${PLACES[turns % 8]}`;
+  const number = String(1_000_000 + ((turns + 1) * 6_180_339) % 9_000_000);
   const answer = await say(
     `\n${CHATTER.repeat(8)}One of the special magic numbers for ${place} is: ${number}.\n` +
       `${CHATTER.repeat(8)}${question(place)}`,

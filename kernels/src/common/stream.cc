@@ -34,7 +34,9 @@ std::string vformat(const char* format, va_list args) {
   return text;
 }
 
+// Says which op it was, unless the op did.
 Failure named(const accel_op& op, const Failure& error) {
+  if (error.message().starts_with(std::string(op.name) + ":")) return error;
   return Failure(error.code(), std::string(op.name) + ": " + error.message());
 }
 
@@ -180,14 +182,18 @@ void Stream::execute(Command& command) {
         break;
     }
   } catch (const Failure& error) {
-    if (!error_) error_ = command.kind == Command::Kind::op ? named(*command.op, error) : error;
+    remember(command, error);
   } catch (const std::bad_alloc&) {
-    if (!error_) error_.emplace("ERR_ACCEL_OUT_OF_MEMORY", "the process has no memory left");
+    remember(command, Failure("ERR_ACCEL_OUT_OF_MEMORY", "the process has no memory left"));
   } catch (const std::exception& error) {
-    if (!error_) error_.emplace("ERR_ACCEL_INTERNAL", error.what());
+    remember(command, Failure("ERR_ACCEL_INTERNAL", error.what()));
   } catch (...) {
-    if (!error_) error_.emplace("ERR_ACCEL_INTERNAL", "a kernel threw something that is no exception");
+    remember(command, Failure("ERR_ACCEL_INTERNAL", "a kernel threw something that is no exception"));
   }
+}
+
+void Stream::remember(const Command& command, const Failure& error) {
+  if (!error_) error_ = command.kind == Command::Kind::op ? named(*command.op, error) : error;
 }
 
 void Stream::op_ran(const accel_call* call, const char* name) {

@@ -45,6 +45,7 @@ class Stream final : public RefCounted {
   void work();
   void execute(Command& command);
   void run_op(Command& command);
+  void remember(const Command& command, const Failure& error);
   void count(const char* name);
   Command* wait_for_next(Command* last);
 

@@ -102,7 +102,7 @@ class Run implements Disposable {
   readonly #limit: number;
   readonly #ends: ReadonlySet<number>;
   readonly #stopTokens: ReadonlySet<number>;
-  readonly #text: TokenStream;
+  readonly #text: TokenStream | undefined;
   readonly #stops: StopMatcher;
   #count = 0;
 
@@ -114,7 +114,7 @@ class Run implements Disposable {
     this.#limit = Math.min(maxTokens, room(sequence));
     this.#ends = new Set(options.ignoreEos === true ? [] : model.spec.eosTokenIds);
     this.#stopTokens = new Set(options.stopTokens ?? []);
-    this.#text = model.tokenizer.stream();
+    this.#text = model.hasTokenizer ? model.tokenizer.stream() : undefined;
     this.#stops = new StopMatcher(options.stop ?? []);
     this.sampler = new Sampler(model.device, { ...options, seed: (options.seed ?? 0) + index });
   }
@@ -124,7 +124,7 @@ class Run implements Disposable {
     const index = this.#count++;
     this.sequence.pending = id;
     const ended = this.#ends.has(id) ? 'eos' : this.#stopTokens.has(id) ? 'stop' : undefined;
-    const shown = ended === undefined ? this.#stops.push(this.#text.push(id)) : { text: '', stopped: false };
+    const shown = ended === undefined ? this.#stops.push(this.#text?.push(id) ?? '') : { text: '', stopped: false };
     const finish = ended ?? (shown.stopped ? 'stop' : this.#count >= this.#limit ? 'length' : undefined);
     if (finish === undefined) return { sequence: this.#index, id, index, text: shown.text };
     this.finished = true;
@@ -133,7 +133,7 @@ class Run implements Disposable {
   }
 
   #flush(): string {
-    const last = this.#stops.push(this.#text.flush());
+    const last = this.#stops.push(this.#text?.flush() ?? '');
     return last.text + (last.stopped ? '' : this.#stops.flush());
   }
 
@@ -202,6 +202,7 @@ async function draw(model: Model, runs: readonly Run[]): Promise<Int32Array> {
   const started = performance.now();
   using out = Tensor.empty(device, 'int32', [runs.length]);
   for (const [i, run] of runs.entries()) {
+    run.sequence.assertUsable('generate');
     const logits = run.sequence.lastLogits as Tensor;
     const rows = logits.shape[0] ?? 1;
     using slot = out.slice(i, i + 1);
@@ -218,7 +219,11 @@ async function draw(model: Model, runs: readonly Run[]): Promise<Int32Array> {
   return ids;
 }
 
-async function readOrFail(tensor: Tensor, stream: Stream, runs: readonly Run[]): ReturnType<Tensor['read']> {
+async function readOrFail(
+  tensor: Tensor,
+  stream: Stream,
+  runs: readonly Run[],
+): Promise<Awaited<ReturnType<Tensor['read']>>> {
   try {
     return await tensor.read(stream);
   } catch (error) {

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { AccelError, Device, PagePool, type DType, type Stream } from '@accel/kernels';
 import { readModelConfig } from './config/model-config.js';
 import type { ModelSpec } from './config/spec.js';
@@ -42,20 +44,32 @@ const PAGE_ROWS = 16;
  */
 export class Model implements Disposable {
   readonly spec: ModelSpec;
-  readonly tokenizer: Tokenizer;
+  /** False for a folder of weights alone: token ids go in and out, but no text. */
+  readonly hasTokenizer: boolean;
   /** Folder the model was loaded from. */
   readonly path: string;
   /** @internal */ readonly runtime: Runtime;
+  readonly #tokenizer: Tokenizer | undefined;
   readonly #release: () => void;
   #disposed = false;
 
   /** @internal Use {@link loadModel}. */
-  constructor(path: string, tokenizer: Tokenizer, runtime: Runtime, release: () => void) {
+  constructor(path: string, tokenizer: Tokenizer | undefined, runtime: Runtime, release: () => void) {
     this.path = path;
     this.spec = runtime.spec;
-    this.tokenizer = tokenizer;
+    this.#tokenizer = tokenizer;
+    this.hasTokenizer = tokenizer !== undefined;
     this.runtime = runtime;
     this.#release = release;
+  }
+
+  /** @throws AccelError `ERR_ACCEL_TOKENIZER` when the folder has none */
+  get tokenizer(): Tokenizer {
+    if (this.#tokenizer !== undefined) return this.#tokenizer;
+    throw new AccelError(
+      'ERR_ACCEL_TOKENIZER',
+      `${this.path} has no tokenizer.json, so this model works with token ids only. Put the checkpoint's tokenizer.json beside its config.json.`,
+    );
   }
 
   get device(): Device {
@@ -104,7 +118,7 @@ export class Model implements Disposable {
  */
 export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<Model> {
   const { spec, family } = await readModelConfig(path);
-  const tokenizer = await loadTokenizer(path);
+  const tokenizer = existsSync(join(path, 'tokenizer.json')) ? await loadTokenizer(path) : undefined;
   const device = Device.open(options.device ?? 'cpu');
   const dtype = computeDType(options.dtype ?? 'auto', spec);
   const chunkTokens = positive('chunkTokens', options.chunkTokens ?? 512);

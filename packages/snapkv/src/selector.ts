@@ -13,6 +13,12 @@ export class SnapkvSelector implements Selector {
     this.#settings = settings;
   }
 
+  /** A prompt of so many rows is rightly left alone; for a share of the prompt, one that fits the window. */
+  get maxRows(): number {
+    const { budget, observe } = this.#settings;
+    return 'tokens' in budget ? budget.tokens : observe + 1;
+  }
+
   prefillEnd(end: LayerEnd): void {
     if (end.turn > 0 && this.#settings.turns === 'first') return;
     const kept = this.#capacity(end);

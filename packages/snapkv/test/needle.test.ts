@@ -44,18 +44,25 @@ describe('on the embedded model', () => {
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as NeedlePrompt)
-      .filter(({ task, input_ids: ids }) => task.startsWith('niah_single') && ids.length <= 4096);
+      .filter(
+        ({ task, input_ids: ids }) => /single_[12]|multikey_1/.test(task) && ids.length <= 2100,
+      );
 
+    // The model reads a value one digit a token and looks at the next digit only when it gets there, so the pool must
+    // be as wide as a value.
     it.each(prompts)(
-      'finds the needle of $id with an eighth of the rows',
+      'finds the needle of $id in a quarter of the rows',
       async ({ input_ids: ids, references }) => {
-        const budget = { tokens: Math.max(128, ids.length / 8) };
-        using sequence = model.sequence({ policy: compose(snapkv({ budget })), strict: true });
+        const part = snapkv({
+          budget: { keep: 0.25 },
+          observe: 16,
+          pool: { kind: 'max', size: 21 },
+        });
+        using sequence = model.sequence({ policy: compose(part), strict: true });
         await sequence.append(ids);
         let text = '';
         for await (const token of sequence.generate({ maxTokens: 48 })) text += token.text;
-        for (const reference of references)
-          expect(text.toLowerCase()).toContain(reference.toLowerCase());
+        for (const reference of references) expect(text).toContain(reference);
         expect(sequence.receipt().parts[0]?.acted).toBe(model.spec.layers);
       },
     );

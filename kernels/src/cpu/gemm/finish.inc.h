@@ -1,8 +1,22 @@
-// The last step of every output: (sum + bias) + old value, rounded once to the output dtype.
+// A sum as the output dtype holds it.
+template <class Out>
+inline Reg rounded(Reg sum) {
+  if constexpr (sizeof(Out) == sizeof(float)) {
+    return sum;
+  } else {
+    Out lanes[kLanes];
+    store(lanes, sum);
+    return load(lanes);
+  }
+}
+
+// The last step of every output: sum + bias, rounded to the output dtype; then the old value is added and the result
+// rounded again. Two roundings, because that is what a residual stream in 16 bits sees in the frameworks that models
+// are trained and published with.
 template <class In, class Out>
 inline Reg finish_lanes(Reg sum, const In* bias, const Out* old, int64_t n) {
   if (bias != nullptr) sum = add(sum, n < kLanes ? load_some(bias, n) : load(bias));
-  if (old != nullptr) sum = add(sum, n < kLanes ? load_some(old, n) : load(old));
+  if (old != nullptr) sum = add(rounded<Out>(sum), n < kLanes ? load_some(old, n) : load(old));
   return sum;
 }
 

@@ -123,7 +123,7 @@ describe('several sequences', () => {
     const run = async (seed: number): Promise<number[]> => {
       using sequence = model.sequence();
       await sequence.append(tokens(60, seed));
-      return draw(sequence, 8);
+      return await draw(sequence, 8);
     };
     const alone = [await run(11), await run(12), await run(13)];
     expect(await Promise.all([run(11), run(12), run(13)])).toEqual(alone);

@@ -22,8 +22,9 @@ export function readGolden(file: string): Map<string, { shape: number[]; data: F
     { dtype: string; shape: number[]; data_offsets: [number, number] }
   >;
   const tensors = new Map<string, { shape: number[]; data: Float32Array | Int32Array }>();
-  for (const [name, { dtype, shape, data_offsets: [begin, end] }] of Object.entries(header)) {
+  for (const [name, { dtype, shape, data_offsets }] of Object.entries(header)) {
     if (dtype !== 'F32' && dtype !== 'I32') continue;
+    const [begin, end] = data_offsets;
     const copy = bytes.buffer.slice(
       bytes.byteOffset + 8 + headerLength + begin,
       bytes.byteOffset + 8 + headerLength + end,
