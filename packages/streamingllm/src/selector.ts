@@ -8,13 +8,13 @@ import { windowOf, type StreamingllmSettings } from './settings.js';
 export class WindowSelector implements Selector {
   protected readonly setup: SelectorSetup;
   protected readonly settings: StreamingllmSettings;
-  /** Known from the first prompt on, because a budget may be a share of it. */
+  /** A budget that is a share of the first prompt becomes a window only with it. */
   protected window: Window | undefined;
 
   constructor(setup: SelectorSetup, settings: StreamingllmSettings, window?: Window) {
     this.setup = setup;
     this.settings = settings;
-    this.window = window;
+    this.window = window ?? windowOf(settings);
   }
 
   /** Rows up to which nothing has to go. */
@@ -25,9 +25,10 @@ export class WindowSelector implements Selector {
   turnStart({ tokens, kv }: { readonly tokens: number; readonly kv: KvSequence }): void {
     this.window ??= windowOf(this.settings, tokens);
     if (this.settings.trim !== 'turn') return;
+    const window = this.started();
     const coming = tokens + this.settings.reserve;
     for (let layer = 0; layer < this.setup.spec.layers; layer++) {
-      const { at, count } = cut(this.window, kv.rows(layer, 0), coming);
+      const { at, count } = cut(window, kv.rows(layer, 0), coming);
       if (count > 0) kv.drop(layer, at, count);
     }
   }

@@ -70,13 +70,17 @@ export function settingsFrom(options: unknown): StreamingllmSettings {
   return { ...rest, budget: budget((rows ?? { tokens: 1024 }) as Budget, limits) };
 }
 
-/** The window for a stream that begins with a prompt of `tokens`. A small share still leaves one recent row. */
-export function windowOf(settings: StreamingllmSettings, tokens: number): Window {
+/**
+ * The window for a stream that begins with a prompt of `tokens`; a small share still leaves one recent row.
+ * @returns undefined when it depends on the prompt and there is none yet
+ */
+export function windowOf(settings: StreamingllmSettings, tokens?: number): Window | undefined {
   const { sink } = settings;
   if ('recent' in settings) return { sink, recent: settings.recent };
   const { budget: rows } = settings;
-  const capacity = 'tokens' in rows ? rows.tokens : resolveBudget(rows, tokens);
-  return { sink, recent: Math.max(1, capacity - sink) };
+  if ('tokens' in rows) return { sink, recent: rows.tokens - sink };
+  if (tokens === undefined) return undefined;
+  return { sink, recent: Math.max(1, resolveBudget(rows, tokens) - sink) };
 }
 
 function refused(text: string): AccelError {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe } from 'vitest';
 import { readSafetensors, type HostTensor } from './safetensors.js';
 import { missing, sharedPath } from './shared.js';
-import type { Tolerance } from './tolerance.js';
+import { expectClose, type Tolerance } from './tolerance.js';
 
 /** One case of `golden/manifest.json`. Tensors are read when first asked for. */
 export class GoldenCase {
@@ -49,6 +49,13 @@ export class GoldenCase {
 
   ints(name: string): Int32Array {
     return typed(this, name, Int32Array);
+  }
+
+  /** Fails unless `got` is within the case's tolerance of its float32 output `name`. */
+  expectClose(name: string, got: ArrayLike<number>): void {
+    const tolerance = this.tolerance[name];
+    if (tolerance === undefined) throw new Error(`${this.id}: ${name} has no tolerance`);
+    expectClose(got, this.floats(name), tolerance, name);
   }
 
   /** The rows of an int32 matrix, without the -1 that pad ragged results. */
