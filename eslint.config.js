@@ -27,6 +27,7 @@ export default defineConfig(
     ignores: [
       '**/dist/**',
       '**/build/**',
+      '**/build-*/**',
       '**/coverage/**',
       '**/.turbo/**',
       '.tools/**',

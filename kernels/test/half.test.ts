@@ -46,6 +46,15 @@ describe.each(formats)('$name', ({ to, from, infinity }) => {
 });
 
 test('the edges of float16', () => {
-  const values = Float32Array.of(65504, 65519.996, 65520, -65520, 2 ** -24, 2 ** -25, 2 ** -25 * 1.0001, 2 ** -14);
+  const values = Float32Array.of(
+    65504,
+    65519.996,
+    65520,
+    -65520,
+    2 ** -24,
+    2 ** -25,
+    2 ** -25 * 1.0001,
+    2 ** -14,
+  );
   expect([...toFloat16(values)]).toEqual([0x7bff, 0x7bff, 0x7c00, 0xfc00, 1, 0, 1, 0x0400]);
 });

@@ -54,7 +54,11 @@ test('an empty file', async () => {
 
 test('what lies outside the file is refused', () => {
   using mapped = MappedFile.open(path);
-  expectError(() => mapped.tensor('float32', [65], 0), 'ERR_ACCEL_FILE', /has 256 bytes.*truncated/);
+  expectError(
+    () => mapped.tensor('float32', [65], 0),
+    'ERR_ACCEL_FILE',
+    /has 256 bytes.*truncated/,
+  );
   expectError(() => mapped.tensor('float32', [1], 256), 'ERR_ACCEL_FILE');
   expectError(() => mapped.tensor('uint8', [2 ** 40], 0), 'ERR_ACCEL_FILE');
   expectError(() => mapped.tensor('float32', [1], -4), 'ERR_ACCEL_ARGUMENT', /byteOffset is -4/);

@@ -33,13 +33,20 @@ describe('a library built by accel_add_op_library', () => {
   });
 
   test('is the same library when it is loaded again', () => {
-    const [a, b] = [loadOpLibrary(fixture('accel_test_ops')), loadOpLibrary(fixture('accel_test_ops'))];
+    const [a, b] = [
+      loadOpLibrary(fixture('accel_test_ops')),
+      loadOpLibrary(fixture('accel_test_ops')),
+    ];
     expect(a.op('fill').id).toBe(b.op('fill').id);
   });
 
   test('lists its ops when one is missing', () => {
     const library = loadOpLibrary(fixture('accel_test_ops'));
-    expectError(() => library.op('filll'), 'ERR_ACCEL_OP_UNKNOWN', /accel_test_ops 1.2.3 has no op "filll".*fill, /);
+    expectError(
+      () => library.op('filll'),
+      'ERR_ACCEL_OP_UNKNOWN',
+      /accel_test_ops 1.2.3 has no op "filll".*fill, /,
+    );
   });
 });
 
@@ -53,16 +60,28 @@ describe('what cannot be loaded', () => {
   });
 
   test('a signature that makes no sense', () => {
-    expectError(() => loadOpLibrary(fixture('accel_test_bad_signature')), 'ERR_ACCEL_OP_LIBRARY', /broken.*x:matrix/);
+    expectError(
+      () => loadOpLibrary(fixture('accel_test_bad_signature')),
+      'ERR_ACCEL_OP_LIBRARY',
+      /broken.*x:matrix/,
+    );
   });
 
   test('a library of something else', () => {
-    expectError(() => loadOpLibrary(fixture('accel_test_no_table')), 'ERR_ACCEL_OP_LIBRARY', /accel_op_library_get/);
+    expectError(
+      () => loadOpLibrary(fixture('accel_test_no_table')),
+      'ERR_ACCEL_OP_LIBRARY',
+      /accel_op_library_get/,
+    );
   });
 
   test('no library', () => {
     expectError(() => loadOpLibrary('/nowhere/x.so'), 'ERR_ACCEL_OP_LIBRARY', /\/nowhere\/x.so/);
-    expectError(() => loadOpLibrary(join(packageFolder, 'package.json')), 'ERR_ACCEL_OP_LIBRARY', /package.json/);
+    expectError(
+      () => loadOpLibrary(join(packageFolder, 'package.json')),
+      'ERR_ACCEL_OP_LIBRARY',
+      /package.json/,
+    );
   });
 });
 

@@ -61,7 +61,8 @@ describe('the end of a process', () => {
   });
 
   test('process.exit while reads are pending', async () => {
-    const ended = await run(`${open} const x = accel.Tensor.from(device, new Float32Array(1e6), [1e6]);
+    const ended =
+      await run(`${open} const x = accel.Tensor.from(device, new Float32Array(1e6), [1e6]);
       for (let i = 0; i < 200; i++) { stream.run(library.op('busy'), 5); void x.read(stream); }
       setTimeout(() => process.exit(7), 50);`);
     expect(ended).toEqual({ code: 7, signal: null, out: '' });
@@ -149,7 +150,9 @@ describe('settings', () => {
   });
 
   test('ACCEL_CPU_ISA=base forces the portable kernels', async () => {
-    const ended = await run(`console.log(accel.Device.open().info.isa);`, { ACCEL_CPU_ISA: 'base' });
+    const ended = await run(`console.log(accel.Device.open().info.isa);`, {
+      ACCEL_CPU_ISA: 'base',
+    });
     expect(ended.out).toBe('base\n');
   });
 

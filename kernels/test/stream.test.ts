@@ -113,7 +113,11 @@ describe('errors on the stream', () => {
     using stream = device.createStream();
     using out = Tensor.from(device, new Int32Array(1), [1]);
     stream.run(library.op('scratch'), out, 2 ** 46);
-    await expectRejection(stream.synchronize(), 'ERR_ACCEL_OUT_OF_MEMORY', /scratch memory needs 64.0 TiB/);
+    await expectRejection(
+      stream.synchronize(),
+      'ERR_ACCEL_OUT_OF_MEMORY',
+      /scratch memory needs 64.0 TiB/,
+    );
   });
 });
 
@@ -149,12 +153,15 @@ describe('what an op gets', () => {
     }
   });
 
-  test.each([0, 1, 1000, 100_000, 3_000_000])('separate, aligned scratch blocks of %i bytes', async (bytes) => {
-    using stream = device.createStream();
-    using out = Tensor.from(device, new Int32Array(1), [1]);
-    for (let round = 0; round < 3; round++) stream.run(library.op('scratch'), out, bytes);
-    expect([...(await out.read(stream))]).toEqual([1]);
-  });
+  test.each([0, 1, 1000, 100_000, 3_000_000])(
+    'separate, aligned scratch blocks of %i bytes',
+    async (bytes) => {
+      using stream = device.createStream();
+      using out = Tensor.from(device, new Int32Array(1), [1]);
+      for (let round = 0; round < 3; round++) stream.run(library.op('scratch'), out, bytes);
+      expect([...(await out.read(stream))]).toEqual([1]);
+    },
+  );
 });
 
 describe('checks when enqueuing', () => {
@@ -162,15 +169,43 @@ describe('checks when enqueuing', () => {
     using stream = device.createStream();
     using x = Tensor.empty(device, 'int32', [1]);
     const fill = library.op('fill');
-    expectError(() => stream.run(fill, x), 'ERR_ACCEL_ARGUMENT', /fill takes 2 arguments \(out, n\), got 1/);
-    expectError(() => stream.run(fill, 1, 1), 'ERR_ACCEL_ARGUMENT', /"out" must be a tensor, got a number/);
-    expectError(() => stream.run(fill, null, 1), 'ERR_ACCEL_ARGUMENT', /"out" must be a tensor, got null/);
-    expectError(() => stream.run(fill, x, x), 'ERR_ACCEL_ARGUMENT', /"n" must be an integer, got a tensor/);
-    expectError(() => stream.run(fill, x, 1.5), 'ERR_ACCEL_ARGUMENT', /"n" must be an integer, got 1.5/);
+    expectError(
+      () => stream.run(fill, x),
+      'ERR_ACCEL_ARGUMENT',
+      /fill takes 2 arguments \(out, n\), got 1/,
+    );
+    expectError(
+      () => stream.run(fill, 1, 1),
+      'ERR_ACCEL_ARGUMENT',
+      /"out" must be a tensor, got a number/,
+    );
+    expectError(
+      () => stream.run(fill, null, 1),
+      'ERR_ACCEL_ARGUMENT',
+      /"out" must be a tensor, got null/,
+    );
+    expectError(
+      () => stream.run(fill, x, x),
+      'ERR_ACCEL_ARGUMENT',
+      /"n" must be an integer, got a tensor/,
+    );
+    expectError(
+      () => stream.run(fill, x, 1.5),
+      'ERR_ACCEL_ARGUMENT',
+      /"n" must be an integer, got 1.5/,
+    );
     expectError(() => stream.run(fill, x, NaN), 'ERR_ACCEL_ARGUMENT', /"n" must be an integer/);
-    expectError(() => stream.run(fill, x, Int32Array.of(1)), 'ERR_ACCEL_ARGUMENT', /got an Int32Array/);
+    expectError(
+      () => stream.run(fill, x, Int32Array.of(1)),
+      'ERR_ACCEL_ARGUMENT',
+      /got an Int32Array/,
+    );
     expectError(() => stream.run(fill, x, 'no' as never), 'ERR_ACCEL_ARGUMENT', /string/);
-    expectError(() => stream.run(fill, ...new Array<number>(60).fill(1)), 'ERR_ACCEL_ARGUMENT', /at most/);
+    expectError(
+      () => stream.run(fill, ...new Array<number>(60).fill(1)),
+      'ERR_ACCEL_ARGUMENT',
+      /at most/,
+    );
   });
 
   test("the op's own check throws at once and enqueues nothing", async () => {
@@ -202,7 +237,11 @@ describe('dispose', () => {
     stream.dispose();
     expect(stream.disposed).toBe(true);
     expect([...(await read)].slice(0, 2)).toEqual([1, 1]);
-    expectError(() => stream.run(library.op('fail'), 1), 'ERR_ACCEL_DISPOSED', /stream was disposed/);
+    expectError(
+      () => stream.run(library.op('fail'), 1),
+      'ERR_ACCEL_DISPOSED',
+      /stream was disposed/,
+    );
     await expectRejection(stream.synchronize(), 'ERR_ACCEL_DISPOSED');
     expectError(() => stream.kernels(), 'ERR_ACCEL_DISPOSED');
   });

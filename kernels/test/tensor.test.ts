@@ -21,7 +21,11 @@ describe('devices', () => {
   });
 
   test.runIf(devices().length === 1)('cuda without a backend library says what was missing', () => {
-    expectError(() => Device.open('cuda'), 'ERR_ACCEL_NO_DEVICE', /No CUDA device was found: .*accel_cuda/);
+    expectError(
+      () => Device.open('cuda'),
+      'ERR_ACCEL_NO_DEVICE',
+      /No CUDA device was found: .*accel_cuda/,
+    );
   });
 });
 
@@ -42,17 +46,20 @@ describe('contents', () => {
     expect(await y.read(stream)).toEqual(data);
   });
 
-  test.each(['bfloat16', 'float16'] as const)('%s takes float32 or bits, and is read as float32', async (dtype) => {
-    const data = Float32Array.of(1, -2.5, 0.15625, 1024);
-    using x = Tensor.from(device, data, [4], dtype);
-    expect(x).toMatchObject({ dtype, byteLength: 8 });
-    expect(await x.read(stream)).toEqual(data);
-    const bits = dtype === 'bfloat16' ? 0x3fc0 : 0x3e00;
-    using y = Tensor.from(device, Uint16Array.of(bits), [1], dtype);
-    expect(await y.read(stream)).toEqual(Float32Array.of(1.5));
-    x.write(stream, Float32Array.of(4, 3, 2, 1));
-    expect(await x.read(stream)).toEqual(Float32Array.of(4, 3, 2, 1));
-  });
+  test.each(['bfloat16', 'float16'] as const)(
+    '%s takes float32 or bits, and is read as float32',
+    async (dtype) => {
+      const data = Float32Array.of(1, -2.5, 0.15625, 1024);
+      using x = Tensor.from(device, data, [4], dtype);
+      expect(x).toMatchObject({ dtype, byteLength: 8 });
+      expect(await x.read(stream)).toEqual(data);
+      const bits = dtype === 'bfloat16' ? 0x3fc0 : 0x3e00;
+      using y = Tensor.from(device, Uint16Array.of(bits), [1], dtype);
+      expect(await y.read(stream)).toEqual(Float32Array.of(1.5));
+      x.write(stream, Float32Array.of(4, 3, 2, 1));
+      expect(await x.read(stream)).toEqual(Float32Array.of(4, 3, 2, 1));
+    },
+  );
 
   test('a part of a larger array', async () => {
     using x = Tensor.from(device, Float32Array.of(0, 1, 2, 3, 4).subarray(2, 4), [2]);
@@ -70,11 +77,18 @@ describe('contents', () => {
 
 describe('views and slices', () => {
   test('share memory, also after the original is disposed', async () => {
-    const x = Tensor.from(device, Float32Array.from({ length: 12 }, (_, i) => i), [4, 3]);
+    const x = Tensor.from(
+      device,
+      Float32Array.from({ length: 12 }, (_, i) => i),
+      [4, 3],
+    );
     using rows = x.slice(1, 3);
     expect(rows.shape).toEqual([2, 3]);
     using flat = rows.view([6]);
-    x.write(stream, Float32Array.from({ length: 12 }, (_, i) => 10 * i));
+    x.write(
+      stream,
+      Float32Array.from({ length: 12 }, (_, i) => 10 * i),
+    );
     x.dispose();
     using other = Tensor.from(device, new Float32Array(12).fill(-1), [12]);
     expect([...(await flat.read(stream))]).toEqual([30, 40, 50, 60, 70, 80]);
@@ -98,11 +112,27 @@ describe('bad input', () => {
     expectError(() => Tensor.empty(device, 'float32', [-1]), 'ERR_ACCEL_SHAPE');
     expectError(() => Tensor.empty(device, 'float32', [1.5]), 'ERR_ACCEL_SHAPE', /1.5/);
     expectError(() => Tensor.empty(device, 'float32', [NaN]), 'ERR_ACCEL_SHAPE');
-    expectError(() => Tensor.empty(device, 'float32', new Array<number>(9).fill(1)), 'ERR_ACCEL_SHAPE', /8/);
+    expectError(
+      () => Tensor.empty(device, 'float32', new Array<number>(9).fill(1)),
+      'ERR_ACCEL_SHAPE',
+      /8/,
+    );
     expectError(() => Tensor.empty(device, 'float8' as never, [1]), 'ERR_ACCEL_DTYPE', /float8/);
-    expectError(() => Tensor.from(device, new Float32Array(5), [2, 3]), 'ERR_ACCEL_SHAPE', /20 bytes.*\[2, 3\] of 24/);
-    expectError(() => Tensor.from(device, new Int32Array(1), [1], 'float32'), 'ERR_ACCEL_DTYPE', /Int32Array/);
-    expectError(() => Tensor.from(device, new Uint16Array(1), [1]), 'ERR_ACCEL_DTYPE', /bfloat16 or float16/);
+    expectError(
+      () => Tensor.from(device, new Float32Array(5), [2, 3]),
+      'ERR_ACCEL_SHAPE',
+      /20 bytes.*\[2, 3\] of 24/,
+    );
+    expectError(
+      () => Tensor.from(device, new Int32Array(1), [1], 'float32'),
+      'ERR_ACCEL_DTYPE',
+      /Int32Array/,
+    );
+    expectError(
+      () => Tensor.from(device, new Uint16Array(1), [1]),
+      'ERR_ACCEL_DTYPE',
+      /bfloat16 or float16/,
+    );
     using x = Tensor.empty(device, 'float32', [2]);
     expectError(() => x.write(stream, new Float32Array(3)), 'ERR_ACCEL_SHAPE');
     expectError(() => x.write(stream, new Int32Array(2)), 'ERR_ACCEL_DTYPE');
@@ -110,8 +140,13 @@ describe('bad input', () => {
 
   test('more memory than there is: wanted, free and the largest consumers', () => {
     using big = Tensor.empty(device, 'uint8', [3 << 22]);
-    const error = expectError(() => Tensor.empty(device, 'float32', [2 ** 20, 2 ** 20]), 'ERR_ACCEL_OUT_OF_MEMORY');
-    expect(error.message).toMatch(/float32 tensor \[1048576, 1048576\] needs 4.0 TiB, .* GiB of .* free/);
+    const error = expectError(
+      () => Tensor.empty(device, 'float32', [2 ** 20, 2 ** 20]),
+      'ERR_ACCEL_OUT_OF_MEMORY',
+    );
+    expect(error.message).toMatch(
+      /float32 tensor \[1048576, 1048576\] needs 4.0 TiB, .* GiB of .* free/,
+    );
     expect(error.message).toMatch(/Largest consumers: .*uint8 tensor \[12582912\] 12.0 MiB/);
     expect(big.size).toBe(3 << 22);
     expectError(() => Tensor.empty(device, 'uint8', [2 ** 30, 2 ** 30]), 'ERR_ACCEL_OUT_OF_MEMORY');
@@ -138,7 +173,11 @@ describe('dispose', () => {
     await expectRejection(x.read(stream), 'ERR_ACCEL_DISPOSED');
     const { ops } = await import('../ts/index.js');
     using y = Tensor.empty(device, 'float32', [1]);
-    expectError(() => ops.add(stream, y, y, x), 'ERR_ACCEL_DISPOSED', /^add: argument "b" was disposed/);
+    expectError(
+      () => ops.add(stream, y, y, x),
+      'ERR_ACCEL_DISPOSED',
+      /^add: argument "b" was disposed/,
+    );
   });
 
   test('a number of a disposed object never stands for a new one', () => {

@@ -81,7 +81,10 @@ export function growValues(size: number): Float64Array {
 /** @internal Writes a shape for the addon; returns its number of dimensions. */
 export function putShape(shape: readonly number[]): number {
   if (shape.length > 8) {
-    throw new AccelError('ERR_ACCEL_SHAPE', `A tensor has at most 8 dimensions, not ${shape.length}.`);
+    throw new AccelError(
+      'ERR_ACCEL_SHAPE',
+      `A tensor has at most 8 dimensions, not ${shape.length}.`,
+    );
   }
   for (let i = 0; i < shape.length; i++) shared[i] = shape[i] ?? Number.NaN;
   return shape.length;

@@ -34,13 +34,7 @@ export function embedding(stream: Stream, out: Tensor, ids: Tensor, table: Tenso
  * `out = round(x / sqrt(mean(x²) + eps)) · weight`, per row. `out` may be `x`.
  * @param out `[T, H]` @param x `[T, H]` @param weight `[H]`
  */
-export function rmsnorm(
-  stream: Stream,
-  out: Tensor,
-  x: Tensor,
-  weight: Tensor,
-  eps: number,
-): void {
+export function rmsnorm(stream: Stream, out: Tensor, x: Tensor, weight: Tensor, eps: number): void {
   stream.run(op('rmsnorm'), out, x, weight, eps);
 }
 

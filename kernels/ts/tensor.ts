@@ -1,5 +1,12 @@
 import type { Device } from './device.js';
-import { dtypeBytes, dtypeIndex, encode, naturalDType, type DType, type TypedArray } from './dtype.js';
+import {
+  dtypeBytes,
+  dtypeIndex,
+  encode,
+  naturalDType,
+  type DType,
+  type TypedArray,
+} from './dtype.js';
 import { native, putShape } from './native.js';
 import { Resource } from './resource.js';
 import type { Stream } from './stream.js';

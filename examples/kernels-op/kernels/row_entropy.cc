@@ -25,10 +25,10 @@ int check(const accel_call* call) {
   const accel_tensor* out = call->args[kOut].tensor;
   const accel_tensor* probs = call->args[kProbs].tensor;
   if (!is_f32(out, 1) || !is_f32(probs, 2)) {
-    return call->fail(call, "ERR_ACCEL_DTYPE", "row_entropy: out must be float32 [rows] and probs float32 [rows, columns].");
+    return call->fail(call, "ERR_ACCEL_DTYPE", "out must be float32 [rows] and probs float32 [rows, columns].");
   }
   if (out->shape[0] != probs->shape[0]) {
-    return call->fail(call, "ERR_ACCEL_SHAPE", "row_entropy: out has %lld elements but probs has %lld rows.",
+    return call->fail(call, "ERR_ACCEL_SHAPE", "out has %lld elements but probs has %lld rows.",
                       (long long)out->shape[0], (long long)probs->shape[0]);
   }
   return ACCEL_OK;

@@ -2,7 +2,11 @@ import { expect } from 'vitest';
 import { AccelError, type AccelErrorCode } from '../../ts/index.js';
 
 /** Expects `run` to throw an AccelError with this code whose message matches; returns the error. */
-export function expectError(run: () => unknown, code: AccelErrorCode, message?: RegExp): AccelError {
+export function expectError(
+  run: () => unknown,
+  code: AccelErrorCode,
+  message?: RegExp,
+): AccelError {
   let thrown: unknown;
   try {
     run();

@@ -19,16 +19,20 @@ const BUDGET = 512;
 /** The whole evaluation stays below this, in seconds. */
 const TIME_LIMIT = 180;
 /** Share of the limit that is planned with; the rest is for what estimates miss. */
-const PLANNED_SHARE = 0.8;
+const PLANNED_SHARE = 0.85;
 const MAX_SAMPLES = 8;
 
-/** One needle, one of four, several answers to collect, a chain to follow: easy to hard for a compressed cache. */
-const TASKS = ['niah_single_1', 'niah_single_2', 'niah_multikey_1', 'niah_multivalue', 'vt'];
+/** One needle, one of four, four answers to collect, a chain to follow: easy to hard for a compressed cache. */
+const TASKS = ['niah_single_2', 'niah_multikey_1', 'niah_multivalue', 'vt'];
 
-/** Both methods at the same budget; everything else as their papers have it. */
+/**
+ * Both methods at the same budget; otherwise as their papers have it but for SnapKV's pool. In the embedded model's
+ * vocabulary a seven-digit number is seven tokens, and the end of the prompt looks at the first of them only: votes
+ * must spread that far. The published pool of 7 keeps half a number (niah_single_2 at 4K: 0 instead of 100).
+ */
 const CONFIGS: MethodConfigs = new Map([
   ['streamingllm', { sink: 4, budget: { tokens: BUDGET } }],
-  ['snapkv', { budget: { tokens: BUDGET } }],
+  ['snapkv', { budget: { tokens: BUDGET }, pool: { kind: 'max', size: 15 } }],
 ]);
 
 /**
@@ -72,36 +76,47 @@ export interface DemoPlan {
   readonly reason: string;
 }
 
+/** Reading a prompt twice as long: 3.2 times measured; 4 would be attention alone, which grows with the square. */
+const PREFILL_GROWTH = 3.4;
+/** Making the prompt and decoding behind it. */
+const REST_GROWTH = 2;
+
 /**
- * Decides from one sample of each task at 4K.
+ * Decides from one sample of each task at 4K. Having 8K in the table comes before more samples at 4K.
  *
- * A prompt twice as long takes up to four times as long to read (attention grows with the square); decoding and
- * making the prompt, up to twice as long. Two samples at 8K are preferred to more at 4K.
+ * @param first summary of a run with one sample of each task at 4K
  */
 export function planDemo(first: EvalSummary): DemoPlan {
   const round4K = first.seconds;
   const prefill = first.cells.reduce((sum, cell) => sum + cell.n * cell.prefillSeconds, 0);
-  const round8K = 4 * prefill + 2 * Math.max(0, round4K - prefill);
-  const left = PLANNED_SHARE * TIME_LIMIT - round4K;
-  const measured = `One round of ${TASKS.length} tasks took ${formatSeconds(round4K)} at 4K`;
-  const both = Math.floor((left + round4K) / (round4K + round8K));
-  const limit = `the limit of ${formatSeconds(TIME_LIMIT)}`;
-  if (both >= 2) {
-    const samples = Math.min(MAX_SAMPLES, both);
+  const round8K = PREFILL_GROWTH * prefill + REST_GROWTH * Math.max(0, round4K - prefill);
+  const measured = `One sample of each task took ${formatSeconds(round4K)} at 4K`;
+  const limit = `the limit of ${TIME_LIMIT / 60} minutes`;
+  const both = rounds(round4K + round8K);
+  if (both >= 1) {
     return {
       lengths: [4096, 8192],
-      samples,
-      reason: `${measured}: 8K fits ${limit} too, with ${samples} samples of each task.`,
+      samples: both,
+      reason: `${measured}: 8K fits ${limit} too, with ${samplesOf(both)}.`,
     };
   }
-  const samples = Math.max(1, Math.min(MAX_SAMPLES, Math.floor((left + round4K) / round4K)));
+  const samples = Math.max(1, rounds(round4K));
   return {
     lengths: [4096],
     samples,
     reason:
-      `${measured}: 8K would not fit ${limit}, so only 4K is run, with ${samples} sample${samples === 1 ? '' : 's'} ` +
-      'of each task. For 8K: accel eval --lengths 8k --acceleration full,StreamingLLM,SnapKV',
+      `${measured}: 8K would not fit ${limit}, so only 4K is run, with ${samplesOf(samples)}. ` +
+      'For 8K: accel eval --lengths 8k --acceleration full,StreamingLLM,SnapKV',
   };
+}
+
+/** Rounds of so many seconds that fit. */
+function rounds(seconds: number): number {
+  return Math.min(MAX_SAMPLES, Math.floor((PLANNED_SHARE * TIME_LIMIT) / seconds));
+}
+
+function samplesOf(count: number): string {
+  return `${count} sample${count === 1 ? '' : 's'} of each task`;
 }
 
 /** What the table shows and what it does not, from its own numbers. */
@@ -124,7 +139,8 @@ export function explain(summary: EvalSummary): string {
     '  stood in the middle of the prompt is gone, so it finds needles only by luck; it is made for endless',
     '  streams, not for search.',
     `  SnapKV keeps the rows that the end of the prompt attends to: ${score(snap)} with a cache ${fold(snap)} times smaller. It can do that`,
-    '  because the question stands last; ask something else afterwards and the rows for it may be gone.',
+    '  because the question stands last; ask something else afterwards and the rows for it may be gone. Its votes',
+    '  are spread over 15 neighbours here, not 7 as published: to this model each digit of a number is a token.',
     '  Both read the whole prompt with full attention and compress afterwards, so reading it takes as long; what',
     `  they save is memory, and time for each new token: ${rates(fullCell, snap)} with this small model.`,
     `  ${summary.settings.model} is a model made for this test with 7 million parameters. Its scores say how methods compare, not`,

@@ -15,6 +15,11 @@ export function formatSeconds(seconds: number): string {
   if (!Number.isFinite(seconds)) return '?';
   if (seconds < 10) return `${seconds.toFixed(2)} s`;
   if (seconds < 60) return `${seconds.toFixed(0)} s`;
+  return formatClock(seconds);
+}
+
+/** A time on a clock: `0:05`, `12:40`, `1:02:33`; what a display that counts shows. */
+export function formatClock(seconds: number): string {
   const total = Math.round(seconds);
   const [hours, minutes, rest] = [
     Math.floor(total / 3600),

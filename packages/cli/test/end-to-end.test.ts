@@ -194,6 +194,7 @@ async function spawned(
 
 async function budget(tokens: number): Promise<string> {
   const path = join(folder, `budget-${tokens}.yaml`);
-  await writeFile(path, `budget:\n  tokens: ${tokens}\n`);
+  // Every digit is a token of its own in this vocabulary: votes must reach a whole number.
+  await writeFile(path, `budget:\n  tokens: ${tokens}\npool:\n  kind: max\n  size: 15\n`);
   return path;
 }

@@ -31,12 +31,12 @@ describe('Progress on a terminal', () => {
     at(10_000);
     progress.update(25, 'niah_single_1');
     expect(take()).toBe(
-      'eval ██████░░░░░░░░░░░░░░░░░░  25 %  25/100  10 s, ETA 30 s  niah_single_1',
+      'eval ██████░░░░░░░░░░░░░░░░░░  25 %  25/100  0:10, ETA 0:30  niah_single_1',
     );
     at(20_000);
     progress.update(50);
     expect(take()).toBe(
-      '\r\u001b[2Keval ████████████░░░░░░░░░░░░  50 %  50/100  20 s, ETA 20 s  niah_single_1',
+      '\r\u001b[2Keval ████████████░░░░░░░░░░░░  50 %  50/100  0:20, ETA 0:20  niah_single_1',
     );
     progress.close('done');
     expect(take()).toBe('\r\u001b[2Kdone\n');
@@ -97,9 +97,7 @@ describe('Progress in a log', () => {
     progress.update(10, 'second');
     at(6000);
     progress.update(20, 'third');
-    expect(take()).toBe(
-      'eval 0 %  0/100  0.00 s  first\neval 20 %  20/100  6.00 s, ETA 24 s  third\n',
-    );
+    expect(take()).toBe('eval 0 %  0/100  0:00  first\neval 20 %  20/100  0:06, ETA 0:24  third\n');
   });
 
   it('says nothing about work shorter than the delay', () => {

@@ -16,7 +16,21 @@ export interface SnapkvOptions {
   readonly turns?: 'first' | 'every';
 }
 
-const schema = z.object({
+/** {@link SnapkvOptions}, checked and complete; a type, not an interface, so that it counts as JSON. */
+export type SnapkvSettings = {
+  readonly budget: Budget;
+  readonly observe: number;
+  readonly pool: { readonly kind: 'avg' | 'max'; readonly size: number };
+  readonly groupReduce: 'mean' | 'max' | 'sum';
+  readonly turns: 'first' | 'every';
+};
+
+/** The options as written: a budget that has not been checked yet may name both units, or none. */
+type Given = Omit<SnapkvSettings, 'budget'> & {
+  readonly budget: { readonly tokens?: number | undefined; readonly keep?: number | undefined };
+};
+
+const schema: z.ZodType<Given> = z.object({
   budget: z
     .object({ tokens: z.number().optional(), keep: z.number().optional() })
     .default({ tokens: 1024 }),
@@ -35,11 +49,8 @@ const schema = z.object({
   turns: z.enum(['first', 'every']).default('first'),
 });
 
-/** {@link SnapkvOptions}, checked and complete. */
-export type SnapkvSettings = Omit<z.output<typeof schema>, 'budget'> & { budget: Budget };
-
 /** Our names, and the keys of the seed toolkit's `SnapKV_config.json`. */
-export const reader: OptionsReader<z.output<typeof schema>> = {
+export const reader: OptionsReader<Given> = {
   title: 'SnapKV',
   schema,
   aliases: {

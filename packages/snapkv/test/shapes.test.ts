@@ -1,4 +1,4 @@
-import { describeDevices, generated, SCORES, expectClose } from '@accel/testkit';
+import { describeDevices, expectClose, generated, SCORES } from '@accel/testkit';
 import { expect, it } from 'vitest';
 import type { Pool } from '../src/pool.js';
 import { selectByOps, type Prompt } from './selection.js';

@@ -109,16 +109,16 @@ class Scratch implements Disposable {
   /** What `table` was made for. */
   tableKey = '';
 
-  constructor({ device, dtype, spec, rope }: SelectorSetup, m: number) {
-    const partial = (): Share => ({
+  constructor({ device, dtype, spec }: SelectorSetup, m: number) {
+    const share = (): Share => ({
       out: Tensor.empty(device, dtype, [m, spec.heads, spec.headDim]),
       lse: Tensor.empty(device, 'float32', [m, spec.heads]),
     });
     this.all = Int32Array.from({ length: m }, (_, i) => i);
     this.turned = Tensor.empty(device, dtype, [m, spec.heads, spec.headDim]);
-    this.table = Tensor.empty(device, 'float32', [m, rope(0).invFreq.size, 2]);
-    this.sinks = partial();
-    this.near = partial();
+    this.table = Tensor.empty(device, 'float32', [m, spec.rotaryDim / 2, 2]);
+    this.sinks = share();
+    this.near = share();
   }
 
   dispose(): void {

@@ -37,7 +37,18 @@ export interface StreamingllmOptions {
   readonly reserve?: number;
 }
 
-const schema = z.object({
+/** Options as given: no window yet, and a budget that has not been checked. */
+type Given = {
+  readonly sink: number;
+  readonly recent?: number | undefined;
+  readonly budget?: { readonly tokens?: number | undefined; readonly keep?: number | undefined } | undefined;
+  readonly positions: 'cacheRelative' | 'original';
+  readonly prefill: 'dense' | 'banded';
+  readonly trim: 'token' | 'turn' | 'prompt';
+  readonly reserve: number;
+};
+
+const schema: z.ZodType<Given> = z.object({
   sink: z.int().min(0).default(4),
   recent: z.int().min(1).optional(),
   budget: z.object({ tokens: z.number().optional(), keep: z.number().optional() }).optional(),
@@ -48,11 +59,11 @@ const schema = z.object({
 });
 
 /** {@link StreamingllmOptions}, checked and complete: a window of rows, or a budget that becomes one. */
-export type StreamingllmSettings = Omit<z.output<typeof schema>, 'recent' | 'budget'> &
+export type StreamingllmSettings = Omit<Given, 'recent' | 'budget'> &
   ({ recent: number } | { budget: Budget });
 
 /** Our names. The seed toolkit's are translated by `fromLoom`. */
-export const reader: OptionsReader<z.output<typeof schema>> = { title: 'StreamingLLM', schema };
+export const reader: OptionsReader<Given> = { title: 'StreamingLLM', schema };
 
 /** Checks options and fills in defaults. @throws AccelError `ERR_ACCEL_BUDGET`, `ERR_ACCEL_POLICY` */
 export function settingsFrom(options: unknown): StreamingllmSettings {

@@ -37,11 +37,13 @@ export class StreamHarness implements Disposable {
       scale: 1,
       interleaved: false,
     };
+    // What the selector reads of a model's description.
     const spec = {
       layers: 1,
       heads,
       kvHeads,
       headDim: dim,
+      rotaryDim: dim,
       rope: { kind: 'default' },
     } as ModelSpec;
     const { stream, device: opened, dtype } = this.cache;
@@ -105,7 +107,7 @@ export class StreamHarness implements Disposable {
       this.#selector.attend(call);
     }
     this.seen += m;
-    return read ? readFloats(out, stream) : new Float32Array(0);
+    return read ? await readFloats(out, stream) : new Float32Array(0);
   }
 
   /** The end of a prompt or step. */

@@ -110,7 +110,7 @@ function streams(device: string, golden: GoldenCase): void {
     for (const [i, [kind, count = 0]] of plan.entries()) {
       const from = harness.seen;
       if (kind === 'fwd') {
-        const to = from + (count as number);
+        const to = from + count;
         compare(await harness.forward(...inputs(from, to)), from, to);
         const [positions = []] = await harness.cache.positions();
         for (let token = from; token < to; token++) {
@@ -119,7 +119,7 @@ function streams(device: string, golden: GoldenCase): void {
           expect(row, `place of token ${token}`).toBe(queryPositions[token]);
         }
       } else if (kind === 'room') {
-        harness.turnStart(count as number);
+        harness.turnStart(count);
       } else {
         harness.end(from > 1 && plan[i - 1]?.[1] !== 1 ? 'prefill' : 'decode');
       }

@@ -10,6 +10,7 @@ export type { TinyCheckpoint, TinyCheckpointOptions } from './checkpoint.js';
 export { conformance } from './conformance/suite.js';
 export type { BadOptions, ConformanceOptions, Step } from './conformance/types.js';
 export { describeDevices } from './devices.js';
+export { errorWith } from './errors.js';
 export { generated, tokenMajor } from './generator.js';
 export { describeGolden, describeShared, goldenCases, goldenConfigErrors } from './golden.js';
 export type { GoldenCase, GoldenConfigError } from './golden.js';

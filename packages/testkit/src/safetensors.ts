@@ -40,7 +40,7 @@ export function readSafetensors(path: string): ReadonlyMap<string, HostTensor> {
     if (name === '__metadata__') continue;
     const begin = file.byteOffset + 8 + headerBytes;
     // A copy, because typed arrays need aligned offsets.
-    const bytes = file.buffer.slice(begin + offsets[0], begin + offsets[1]) as ArrayBuffer;
+    const bytes = file.buffer.slice(begin + offsets[0], begin + offsets[1]);
     tensors.set(name, { dtype, shape, data: ELEMENT[dtype](bytes) });
   }
   return tensors;

@@ -1,5 +1,5 @@
 import type { Output } from '../io.js';
-import { formatSeconds } from '../format.js';
+import { formatClock } from '../format.js';
 import type { Colors } from './colors.js';
 
 /** Settings of a {@link Progress}. */
@@ -110,8 +110,8 @@ export class Progress {
     const amount = format?.(this.#done, total) ?? `${this.#done}/${total}`;
     const remaining = this.remainingSeconds;
     const time = Number.isNaN(remaining)
-      ? formatSeconds(this.elapsedSeconds)
-      : `${formatSeconds(this.elapsedSeconds)}, ETA ${formatSeconds(remaining)}`;
+      ? formatClock(this.elapsedSeconds)
+      : `${formatClock(this.elapsedSeconds)}, ETA ${formatClock(remaining)}`;
     const percent = `${Math.floor(share * 100)} %`;
     if (this.#output.isTTY !== true) {
       this.#output.write(`${label} ${percent}  ${amount}  ${time}  ${this.#note}`.trimEnd() + '\n');

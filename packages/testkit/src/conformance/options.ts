@@ -1,19 +1,17 @@
 import { describe, expect, it } from 'vitest';
+import { errorWith } from '../errors.js';
 import type { Suite } from './types.js';
 
 /** Refusals, and the method's registration. */
 export function optionTests({ method, badOptions }: Suite): void {
   describe('options', () => {
-    if (badOptions.length > 0)
-      it.each([...badOptions])('refuses $title with $code', ({ make, code }) => {
-        expect(make).toThrow(
-          expect.objectContaining({ code, message: expect.stringMatching(/\w.*\./s) }),
-        );
-      });
+    for (const { title, make, code } of badOptions) {
+      it(`refuses ${title} with ${code}`, () => expect(make).toThrow(errorWith(code)));
+    }
 
-    it('refuses an unknown key of a config', () => {
+    it('refuses an unknown key of a config, by its name', () => {
       expect(() => method.fromConfig({ windw_size: 32 })).toThrow(
-        expect.objectContaining({ message: expect.stringContaining('windw_size') }),
+        errorWith('ERR_ACCEL_POLICY', 'windw_size'),
       );
     });
 

@@ -5,6 +5,7 @@ import { describeDevices } from '../devices.js';
 import { budgetTests } from './budgets.js';
 import { lifecycleTests } from './lifecycle.js';
 import { optionTests } from './options.js';
+import { referenceTests } from './references.js';
 import { sharingTests } from './sharing.js';
 import type { ConformanceOptions, Suite } from './types.js';
 
@@ -48,6 +49,7 @@ export function conformance(method: Method, options: ConformanceOptions): void {
       lifecycleTests(suite);
       sharingTests(suite);
     });
+    referenceTests(suite);
     optionTests(suite);
   });
 }
