@@ -95,9 +95,11 @@ typedef struct accel_call {
   accel_device device;
   void* stream;                    // cudaStream_t on CUDA, NULL on CPU
   void* host;                      // opaque
-  // Splits [0, n) into ranges of at least `grain` and runs fn on all threads; returns when all are done. CPU only.
+  // Splits [0, n) into ranges of at least `grain` and runs fn on all threads; returns when all are done. A thread may
+  // get several ranges, in any order. CPU only.
   void (*parallel)(const struct accel_call* call, int64_t n, int64_t grain, accel_range_fn fn, void* user);
-  // 64-byte aligned host memory, valid until the op returns. Several calls give separate blocks. Not from inside `parallel`.
+  // 64-byte aligned host memory, valid until the op returns. Several calls give separate blocks. Never NULL: when there
+  // is no memory the op ends there and the stream reports it. Not from inside `parallel`.
   void* (*scratch)(const struct accel_call* call, size_t bytes);
   // Records which kernel ran, for receipts. `name` must be a string literal.
   void (*ran)(const struct accel_call* call, const char* name);

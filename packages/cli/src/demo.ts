@@ -143,6 +143,7 @@ export function explain(summary: EvalSummary): string {
     '  are spread over 15 neighbours here, not 7 as published: to this model each digit of a number is a token.',
     '  Both read the whole prompt with full attention and compress afterwards, so reading it takes as long; what',
     `  they save is memory, and time for each new token: ${rates(fullCell, snap)} with this small model.`,
+    '  Times are wall clock, so whatever else the machine did is in them.',
     `  ${summary.settings.model} is a model made for this test with 7 million parameters. Its scores say how methods compare, not`,
     '  how large models do.',
   ].join('\n');

@@ -26,13 +26,19 @@ export interface AppendItem {
  * Prefill of several sequences of one model, packed: lengths and policies may differ, and each sequence gets what it
  * would get alone. All or nothing: on failure every sequence is as it was before.
  */
-export async function appendBatch(items: readonly AppendItem[], options: AppendOptions = {}): Promise<void> {
+export async function appendBatch(
+  items: readonly AppendItem[],
+  options: AppendOptions = {},
+): Promise<void> {
   const first = items[0];
   if (first === undefined) return;
   const { model } = first.sequence;
   const { logits = 1, signal } = options;
   if (!Number.isInteger(logits) || logits < 1) {
-    throw new AccelError('ERR_ACCEL_ARGUMENT', `logits is ${String(logits)}; give how many last positions to keep, at least 1.`);
+    throw new AccelError(
+      'ERR_ACCEL_ARGUMENT',
+      `logits is ${String(logits)}; give how many last positions to keep, at least 1.`,
+    );
   }
   const inputs = items.map((item) => prepare(item, model));
   const release = occupyAll(items, 'append');
@@ -114,25 +120,37 @@ function startTurn(state: SequenceState, tokens: number): void {
 function prepare({ sequence, tokens }: AppendItem, model: Model): Int32Array {
   sequence.assertIdle('append');
   if (sequence.model !== model) {
-    throw new AccelError('ERR_ACCEL_BATCH', 'The sequences of a batch belong to different models. Make one batch for each model.');
+    throw new AccelError(
+      'ERR_ACCEL_BATCH',
+      'The sequences of a batch belong to different models. Make one batch for each model.',
+    );
   }
   const { pending } = sequence;
   const ids = Int32Array.from(tokens);
   const all = pending === undefined ? ids : Int32Array.from([pending, ...ids]);
   if (ids.length === 0) {
-    throw new AccelError('ERR_ACCEL_ARGUMENT', 'append() got no tokens. Give at least one token id, for example the beginning-of-text token.');
+    throw new AccelError(
+      'ERR_ACCEL_ARGUMENT',
+      'append() got no tokens. Give at least one token id, for example the beginning-of-text token.',
+    );
   }
   const vocab = model.spec.vocabSize;
   for (let i = 0; i < tokens.length; i++) {
     const id = tokens[i] as number;
     if (Number.isInteger(id) && id >= 0 && id < vocab) continue;
-    throw new AccelError('ERR_ACCEL_ARGUMENT', `Token ${String(i)} is ${String(id)}; ids of this model are whole numbers from 0 to ${String(vocab - 1)}.`);
+    throw new AccelError(
+      'ERR_ACCEL_ARGUMENT',
+      `Token ${String(i)} is ${String(id)}; ids of this model are whole numbers from 0 to ${String(vocab - 1)}.`,
+    );
   }
   return all;
 }
 
 /** @internal Marks all sequences as in use; a sequence that occurs twice or is busy frees the others again. */
-export function occupyAll(items: readonly { readonly sequence: Sequence }[], action: string): () => void {
+export function occupyAll(
+  items: readonly { readonly sequence: Sequence }[],
+  action: string,
+): () => void {
   const releases: (() => void)[] = [];
   const release = (): void => {
     for (const free of releases) free();
@@ -149,5 +167,7 @@ export function occupyAll(items: readonly { readonly sequence: Sequence }[], act
 /** @internal */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted !== true) return;
-  throw new AccelError('ERR_ACCEL_ABORTED', 'The work was aborted by its AbortSignal.', { cause: signal.reason });
+  throw new AccelError('ERR_ACCEL_ABORTED', 'The work was aborted by its AbortSignal.', {
+    cause: signal.reason,
+  });
 }

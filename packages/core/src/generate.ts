@@ -50,18 +50,30 @@ export async function* generateBatch(
   const model = sequences[0]?.model;
   if (model === undefined) return;
   if (sequences.some((sequence) => sequence.model !== model)) {
-    throw new AccelError('ERR_ACCEL_BATCH', 'The sequences of a batch belong to different models. Make one batch for each model.');
+    throw new AccelError(
+      'ERR_ACCEL_BATCH',
+      'The sequences of a batch belong to different models. Make one batch for each model.',
+    );
   }
   const { maxTokens = 256, signal } = options;
   if (!Number.isInteger(maxTokens) || maxTokens < 1) {
-    throw new AccelError('ERR_ACCEL_ARGUMENT', `maxTokens is ${String(maxTokens)}; give a whole number of at least 1.`);
+    throw new AccelError(
+      'ERR_ACCEL_ARGUMENT',
+      `maxTokens is ${String(maxTokens)}; give a whole number of at least 1.`,
+    );
   }
-  const release = occupyAll(sequences.map((sequence) => ({ sequence })), 'generate');
+  const release = occupyAll(
+    sequences.map((sequence) => ({ sequence })),
+    'generate',
+  );
   let runs: Run[] = [];
   try {
     runs = sequences.map((sequence, index) => new Run(sequence, index, options, maxTokens));
     throwIfAborted(signal);
-    await step(model, runs.filter((run) => run.sequence.pending !== undefined));
+    await step(
+      model,
+      runs.filter((run) => run.sequence.pending !== undefined),
+    );
     let active = runs;
     while (active.length > 0) {
       throwIfAborted(signal);
@@ -88,7 +100,8 @@ export async function* generate(
   options: GenerateOptions & SequenceOptions = {},
 ): AsyncGenerator<TokenEvent, void, undefined> {
   using sequence = model.sequence(options);
-  const tokens = typeof prompt === 'string' ? model.tokenizer.encode(prompt, { addSpecial: true }) : prompt;
+  const tokens =
+    typeof prompt === 'string' ? model.tokenizer.encode(prompt, { addSpecial: true }) : prompt;
   await sequence.append(tokens, options.signal === undefined ? {} : { signal: options.signal });
   yield* sequence.generate(options);
 }
@@ -124,8 +137,12 @@ class Run implements Disposable {
     const index = this.#count++;
     this.sequence.pending = id;
     const ended = this.#ends.has(id) ? 'eos' : this.#stopTokens.has(id) ? 'stop' : undefined;
-    const shown = ended === undefined ? this.#stops.push(this.#text?.push(id) ?? '') : { text: '', stopped: false };
-    const finish = ended ?? (shown.stopped ? 'stop' : this.#count >= this.#limit ? 'length' : undefined);
+    const shown =
+      ended === undefined
+        ? this.#stops.push(this.#text?.push(id) ?? '')
+        : { text: '', stopped: false };
+    const finish =
+      ended ?? (shown.stopped ? 'stop' : this.#count >= this.#limit ? 'length' : undefined);
     if (finish === undefined) return { sequence: this.#index, id, index, text: shown.text };
     this.finished = true;
     const rest = shown.stopped ? '' : this.#flush();
@@ -150,10 +167,10 @@ class Run implements Disposable {
 function room(sequence: Sequence): number {
   const { state, model } = sequence;
   const window = model.spec.contextLength;
-  const span = state.selector?.span;
-  if (span !== undefined) {
+  const { selector } = state;
+  if (selector?.span !== undefined) {
     const rows = state.kv.rows(0, 0);
-    if (span.call(state.selector, { rows, tokens: 1, seen: sequence.length }) <= window) return Infinity;
+    if (selector.span({ rows, tokens: 1, seen: sequence.length }) <= window) return Infinity;
   }
   // The last token drawn does not go through the model, so it needs no position.
   const left = window - sequence.length + 1;

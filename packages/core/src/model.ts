@@ -54,7 +54,12 @@ export class Model implements Disposable {
   #disposed = false;
 
   /** @internal Use {@link loadModel}. */
-  constructor(path: string, tokenizer: Tokenizer | undefined, runtime: Runtime, release: () => void) {
+  constructor(
+    path: string,
+    tokenizer: Tokenizer | undefined,
+    runtime: Runtime,
+    release: () => void,
+  ) {
     this.path = path;
     this.spec = runtime.spec;
     this.#tokenizer = tokenizer;
@@ -93,7 +98,10 @@ export class Model implements Disposable {
   /** A new, empty sequence. Its cache and everything its policy remembers belong to it alone. */
   sequence(options: SequenceOptions = {}): Sequence {
     if (this.#disposed) {
-      throw new AccelError('ERR_ACCEL_DISPOSED', 'The model was disposed. Load it again with loadModel().');
+      throw new AccelError(
+        'ERR_ACCEL_DISPOSED',
+        'The model was disposed. Load it again with loadModel().',
+      );
     }
     return new Sequence(this, options);
   }
@@ -118,11 +126,16 @@ export class Model implements Disposable {
  */
 export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<Model> {
   const { spec, family } = await readModelConfig(path);
-  const tokenizer = existsSync(join(path, 'tokenizer.json')) ? await loadTokenizer(path) : undefined;
+  const tokenizer = existsSync(join(path, 'tokenizer.json'))
+    ? await loadTokenizer(path)
+    : undefined;
   const device = Device.open(options.device ?? 'cpu');
   const dtype = computeDType(options.dtype ?? 'auto', spec);
   const chunkTokens = positive('chunkTokens', options.chunkTokens ?? 512);
-  const capacityBytes = positive('kvBytes', options.kvBytes ?? Math.floor(device.info.memory.free / 2));
+  const capacityBytes = positive(
+    'kvBytes',
+    options.kvBytes ?? Math.floor(device.info.memory.free / 2),
+  );
   using cleanup = new Cleanup();
   const stream = cleanup.use(device.createStream());
   const files = cleanup.use(openWeights(path));
@@ -157,5 +170,8 @@ function computeDType(asked: 'auto' | ComputeDType, spec: ModelSpec): ComputeDTy
 
 function positive(name: string, value: number): number {
   if (Number.isSafeInteger(value) && value > 0) return value;
-  throw new AccelError('ERR_ACCEL_ARGUMENT', `${name} is ${String(value)}; give a whole number above 0.`);
+  throw new AccelError(
+    'ERR_ACCEL_ARGUMENT',
+    `${name} is ${String(value)}; give a whole number above 0.`,
+  );
 }

@@ -38,7 +38,8 @@ export class Sequence implements Disposable {
   readonly strict: boolean;
   /** @internal */ state: SequenceState;
   /** @internal float32 `[n, vocab]` after the newest token. */ lastLogits: Tensor | undefined;
-  /** @internal A token that was drawn but has not gone through the model yet. */ pending: number | undefined;
+  /** @internal A token that was drawn but has not gone through the model yet. */ pending:
+    number | undefined;
   /** @internal */ readonly counters: Counters;
   /** @internal */ readonly kernelsBefore: Readonly<Record<string, number>>;
   #busy: string | undefined;
@@ -52,7 +53,12 @@ export class Sequence implements Disposable {
     this.strict = options.strict ?? false;
     const select = selectPart(this.policy);
     this.state = state ?? SequenceState.create(model.runtime, select);
-    this.counters = counters ?? { prefillTokens: 0, decodeTokens: 0, prefillSeconds: 0, decodeSeconds: 0 };
+    this.counters = counters ?? {
+      prefillTokens: 0,
+      decodeTokens: 0,
+      prefillSeconds: 0,
+      decodeSeconds: 0,
+    };
     this.kernelsBefore = model.stream.kernels();
   }
 
@@ -117,7 +123,10 @@ export class Sequence implements Disposable {
   /** @internal */
   assertUsable(action: string): void {
     if (this.#disposed) {
-      throw new AccelError('ERR_ACCEL_DISPOSED', `Cannot ${action}: the sequence was disposed. Create a new one with model.sequence().`);
+      throw new AccelError(
+        'ERR_ACCEL_DISPOSED',
+        `Cannot ${action}: the sequence was disposed. Create a new one with model.sequence().`,
+      );
     }
     if (this.#failure === undefined) return;
     throw new AccelError(
@@ -186,5 +195,8 @@ function selectPart(policy: Policy): SelectPart | undefined {
 
 /** @internal */
 export function noTokens(action: string): AccelError {
-  return new AccelError('ERR_ACCEL_ARGUMENT', `Cannot ${action}: the sequence has no tokens yet. Call append() first.`);
+  return new AccelError(
+    'ERR_ACCEL_ARGUMENT',
+    `Cannot ${action}: the sequence has no tokens yet. Call append() first.`,
+  );
 }

@@ -27,5 +27,5 @@ export function cut({ sink, recent }: Window, rows: number, coming = 0): Cut {
  * each: the row itself until the window is full, then always the same.
  */
 export function streamIndex({ sink, recent }: Window, row: number): number {
-  return row;
+  return Math.min(row, sink + recent);
 }

@@ -29,7 +29,7 @@ interface GenerateCliOptions {
   minP?: number;
   seed?: number;
   stop?: string[];
-  device?: string[];
+  device?: string;
   torchDtype: DtypeName;
   strict?: boolean;
   receipt?: boolean;
@@ -82,7 +82,7 @@ export function generateCommand(io: Io): Command {
     )
     .option('--seed <n>', 'seed of the sampler', numberOption('--seed', { min: 0, integer: true }))
     .option('--stop <text>', 'stop before this text; may be repeated', collect)
-    .option('--device <id...>', 'cpu, cuda or cuda:N (a number N means cuda:N)')
+    .option('--device <id>', 'cpu, cuda or cuda:N (a number N means cuda:N)')
     .option(
       '--torch-dtype <dtype>',
       'float32, bfloat16, float16 or auto; torch.bfloat16 works too',
@@ -105,7 +105,7 @@ async function runGenerate(
 ): Promise<void> {
   const configs = parseConfigs(options.config ?? []);
   const { policy } = await resolvePolicy(options.acceleration ?? 'full', configs);
-  const device = parseDevice(options.device);
+  const device = parseDevice(options.device === undefined ? undefined : [options.device]);
   const text = await readPrompt(io, argument, options.promptFile);
   using model = await openModel(io, {
     path: options.modelPath,

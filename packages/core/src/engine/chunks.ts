@@ -68,7 +68,7 @@ function pack(lengths: readonly number[], spans: readonly Span[], chunkTokens: n
   };
   for (const span of spans) {
     const start = starts[span.item] ?? 0;
-    for (let from = span.from; from < span.to; ) {
+    for (let from = span.from; from < span.to;) {
       if (open !== undefined && open.output !== span.output) close();
       open ??= { begin: start + from, end: start + from, pieces: [], output: span.output };
       const room = chunkTokens - (open.end - open.begin);

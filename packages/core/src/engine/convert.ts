@@ -38,7 +38,8 @@ export async function convertWeights(
     let loadedBytes = 0;
     for (const [name, tensor] of named) {
       throwIfAborted(options.signal);
-      if (!ready.has(tensor)) ready.set(tensor, await convert(device, stream, name, tensor, dtype, options.check));
+      if (!ready.has(tensor))
+        ready.set(tensor, await convert(device, stream, name, tensor, dtype, options.check));
       loadedBytes += tensor.byteLength;
       options.onProgress?.({ loadedBytes, totalBytes });
     }
@@ -95,5 +96,7 @@ function* nameWeights(weights: ModelWeights): Generator<[string, Tensor]> {
 
 function mapLayer(layer: LayerWeights, get: (tensor: Tensor) => Tensor): LayerWeights {
   const entries = Object.entries(layer) as [string, Tensor | undefined][];
-  return Object.fromEntries(entries.map(([key, tensor]) => [key, tensor && get(tensor)])) as unknown as LayerWeights;
+  return Object.fromEntries(
+    entries.map(([key, tensor]) => [key, tensor && get(tensor)]),
+  ) as unknown as LayerWeights;
 }

@@ -1,4 +1,5 @@
 import { ops, Tensor } from '@accel/kernels';
+import type { LayerEnd } from '../policy/select.js';
 import type { Batch } from './batch.js';
 import { planChunks, planTailChunks, type Chunk } from './chunks.js';
 import { runLayer, type ChunkTensors } from './layer.js';
@@ -22,7 +23,8 @@ export function* forwardPass(batch: Batch): Generator<number, Tensor> {
   fillTable(batch, table, positions);
   ops.embedding(stream, hidden, ids, weights.embed);
 
-  const bind = (chunks: readonly Chunk[]): ChunkTensors[] => chunks.map((chunk) => bindChunk(batch, chunk, hidden, table, positions));
+  const bind = (chunks: readonly Chunk[]): ChunkTensors[] =>
+    chunks.map((chunk) => bindChunk(batch, chunk, hidden, table, positions));
   const chunks = bind(planChunks(batch.lengths, chunkTokens));
   const tails = batch.lengths.map((_, item) => batch.tail(item));
   const lastChunks = bind(planTailChunks(batch.lengths, tails, chunkTokens));
@@ -37,7 +39,13 @@ export function* forwardPass(batch: Batch): Generator<number, Tensor> {
   return project(batch, hidden);
 }
 
-function bindChunk(batch: Batch, chunk: Chunk, hidden: Tensor, table: Tensor, positions: Tensor): ChunkTensors {
+function bindChunk(
+  batch: Batch,
+  chunk: Chunk,
+  hidden: Tensor,
+  table: Tensor,
+  positions: Tensor,
+): ChunkTensors {
   if (chunk.begin === 0 && chunk.end === batch.rows) return { chunk, hidden, table, positions };
   return {
     chunk,
@@ -53,8 +61,7 @@ function endLayer(batch: Batch, layer: number): void {
   for (const [index, { state, tokens }] of batch.items.entries()) {
     const { selector } = state;
     if (selector === undefined) continue;
-    const end = batch.phase === 'prefill' ? selector.prefillEnd : selector.decodeEnd;
-    end?.call(selector, {
+    const end = (): LayerEnd => ({
       layer,
       turn: state.turn,
       kv: state.kv,
@@ -68,6 +75,8 @@ function endLayer(batch: Batch, layer: number): void {
         state.record(layer, done);
       },
     });
+    if (batch.phase === 'prefill') selector.prefillEnd(end());
+    else selector.decodeEnd?.(end());
   }
 }
 

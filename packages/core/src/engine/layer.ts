@@ -20,7 +20,12 @@ export interface ChunkTensors {
  * `x += o(attention(rope(q, k), v)); x += down(silu(gate) · up)`, each behind an RMSNorm.
  * Attention sees the cache as it is after the chunk's own rows were appended; eviction comes later.
  */
-export function runLayer(batch: Batch, layer: number, weights: LayerWeights, part: ChunkTensors): void {
+export function runLayer(
+  batch: Batch,
+  layer: number,
+  weights: LayerWeights,
+  part: ChunkTensors,
+): void {
   const { runtime } = batch;
   const { stream, spec, dtype, workspace } = runtime;
   const { chunk, hidden, table, positions } = part;
@@ -69,19 +74,27 @@ function appendRows(
 ): void {
   const sequences = chunk.pieces.map((piece) => batch.state(piece).kv);
   for (const piece of chunk.pieces) batch.state(piece).kv.reserve(layer, piece.end - piece.begin);
-  ops.kvAppend(batch.runtime.stream, kvBatch(sequences, layer), k, v, positions, lengths(chunk.pieces));
+  ops.kvAppend(
+    batch.runtime.stream,
+    kvBatch(sequences, layer),
+    k,
+    v,
+    positions,
+    lengths(chunk.pieces),
+  );
 }
 
 /** Attention of a chunk: one packed call for every run of sequences without an attention of their own. */
 function attend(batch: Batch, layer: number, chunk: Chunk, out: Tensor, q: Tensor): void {
   const { stream, spec } = batch.runtime;
   const { pieces } = chunk;
-  for (let from = 0; from < pieces.length; ) {
+  for (let from = 0; from < pieces.length;) {
     const first = pieces[from] as Piece;
     const own = batch.state(first).selector;
     let to = from + 1;
     if (own?.attend === undefined) {
-      while (to < pieces.length && batch.state(pieces[to] as Piece).selector?.attend === undefined) to++;
+      while (to < pieces.length && batch.state(pieces[to] as Piece).selector?.attend === undefined)
+        to++;
     }
     const last = pieces[to - 1] as Piece;
     const whole = from === 0 && to === pieces.length;
@@ -91,8 +104,14 @@ function attend(batch: Batch, layer: number, chunk: Chunk, out: Tensor, q: Tenso
     const runQ = whole ? q : q.slice(begin, end);
     if (own?.attend === undefined) {
       const run = pieces.slice(from, to);
-      const kv = kvBatch(run.map((piece) => batch.state(piece).kv), layer);
-      ops.attention(stream, runOut, null, runQ, kv, lengths(run), { scale: spec.attentionScale, causal: true });
+      const kv = kvBatch(
+        run.map((piece) => batch.state(piece).kv),
+        layer,
+      );
+      ops.attention(stream, runOut, null, runQ, kv, lengths(run), {
+        scale: spec.attentionScale,
+        causal: true,
+      });
     } else {
       const state = batch.state(first);
       own.attend({

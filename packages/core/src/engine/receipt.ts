@@ -37,6 +37,8 @@ function kernelsSince(
   before: Readonly<Record<string, number>>,
   now: Readonly<Record<string, number>>,
 ): Record<string, number> {
-  const entries = Object.entries(now).map(([name, runs]) => [name, runs - (before[name] ?? 0)] as const);
+  const entries = Object.entries(now).map(
+    ([name, runs]) => [name, runs - (before[name] ?? 0)] as const,
+  );
   return Object.fromEntries(entries.filter(([, runs]) => runs > 0));
 }

@@ -26,8 +26,18 @@ export class Sampler implements Disposable {
 
   constructor(device: Device, options: SamplingOptions) {
     const { temperature = 0, topK = 0, topP = 1, minP = 0, seed = 0 } = options;
-    check(Number.isFinite(temperature) && temperature >= 0, 'temperature', temperature, 'a number of at least 0');
-    check(Number.isInteger(topK) && topK >= 0, 'topK', topK, 'a whole number of at least 0 (0 = off)');
+    check(
+      Number.isFinite(temperature) && temperature >= 0,
+      'temperature',
+      temperature,
+      'a number of at least 0',
+    );
+    check(
+      Number.isInteger(topK) && topK >= 0,
+      'topK',
+      topK,
+      'a whole number of at least 0 (0 = off)',
+    );
     check(topP > 0 && topP <= 1, 'topP', topP, 'a number in (0, 1]');
     check(minP >= 0 && minP < 1, 'minP', minP, 'a number in [0, 1)');
     check(Number.isInteger(seed), 'seed', seed, 'a whole number');

@@ -19,7 +19,9 @@ describe.skipIf(missing)('tiny checkpoints against transformers', () => {
     for (const id of ['p0', 'p1']) {
       for (const chunkTokens of [512, 16]) {
         test(`${name} ${id} in chunks of ${String(chunkTokens)}`, async () => {
-          const meta = JSON.parse(readFileSync(join(dir, 'meta.json'), 'utf8')) as { prompts: Record<string, Prompt> };
+          const meta = JSON.parse(readFileSync(join(dir, 'meta.json'), 'utf8')) as {
+            prompts: Record<string, Prompt>;
+          };
           const prompt = meta.prompts[id] as Prompt;
           const expected = readGolden(join(dir, 'expected.safetensors'));
           using model = await loadModel(dir, { dtype: 'float32', chunkTokens });
@@ -36,7 +38,10 @@ describe.skipIf(missing)('tiny checkpoints against transformers', () => {
             expect(largestDifference(await forced.logits(), want)).toBeLessThan(LOGITS);
           }
           const ids: number[] = [];
-          for await (const { id: drawn } of sequence.generate({ maxTokens: prompt.greedy_ids.length, ignoreEos: true })) {
+          for await (const { id: drawn } of sequence.generate({
+            maxTokens: prompt.greedy_ids.length,
+            ignoreEos: true,
+          })) {
             ids.push(drawn);
           }
           expect(ids).toEqual(prompt.greedy_ids);

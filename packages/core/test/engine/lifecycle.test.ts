@@ -1,5 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { AccelError, appendBatch, generateBatch, loadModel, type Model, type Sequence } from '../../src/index.js';
+import {
+  AccelError,
+  appendBatch,
+  generateBatch,
+  loadModel,
+  type Model,
+  type Sequence,
+} from '../../src/index.js';
 import { largestDifference, needleDir, someTokens } from './support.js';
 
 // float32 logits of the embedded model spread over about 30; two orders of summation differ by a few 1e-5.
@@ -13,7 +20,8 @@ afterAll(() => {
   model.dispose();
 });
 
-const tokens = (count: number, seed?: number): Int32Array => someTokens(count, model.spec.vocabSize, seed);
+const tokens = (count: number, seed?: number): Int32Array =>
+  someTokens(count, model.spec.vocabSize, seed);
 
 async function draw(sequence: Sequence, count: number): Promise<number[]> {
   const ids: number[] = [];
@@ -27,7 +35,13 @@ describe('one sequence', () => {
     using whole = model.sequence();
     await whole.append(prompt);
     using turns = model.sequence();
-    for (const [from, to] of [[0, 1], [1, 40], [40, 299], [299, 300]]) await turns.append(prompt.subarray(from, to));
+    for (const [from, to] of [
+      [0, 1],
+      [1, 40],
+      [40, 299],
+      [299, 300],
+    ])
+      await turns.append(prompt.subarray(from, to));
     expect(largestDifference(await turns.logits(), await whole.logits())).toBeLessThan(SAME);
     expect(turns.length).toBe(300);
     expect(turns.turns).toBe(4);
@@ -66,7 +80,13 @@ describe('one sequence', () => {
       using sequence = model.sequence();
       await sequence.append(tokens(30));
       const ids: number[] = [];
-      for await (const { id } of sequence.generate({ maxTokens: 20, temperature: 2, seed, ignoreEos: true })) ids.push(id);
+      for await (const { id } of sequence.generate({
+        maxTokens: 20,
+        temperature: 2,
+        seed,
+        ignoreEos: true,
+      }))
+        ids.push(id);
       return ids;
     };
     expect(await run(1)).toEqual(await run(1));
@@ -75,10 +95,13 @@ describe('one sequence', () => {
 
   test('stop strings never show, not even in part', async () => {
     using sequence = model.sequence();
-    await sequence.append(model.tokenizer.encode('The grass is green. The sky is', { addSpecial: true }));
+    await sequence.append(
+      model.tokenizer.encode('The grass is green. The sky is', { addSpecial: true }),
+    );
     using copy = sequence.fork();
     let plain = '';
-    for await (const { text } of sequence.generate({ maxTokens: 24, ignoreEos: true })) plain += text;
+    for await (const { text } of sequence.generate({ maxTokens: 24, ignoreEos: true }))
+      plain += text;
     const stop = plain.slice(6, 10);
     let cut = '';
     let finish: string | undefined;
@@ -98,7 +121,8 @@ describe('several sequences', () => {
     await appendBatch(batch.map((sequence, i) => ({ sequence, tokens: prompts[i] as Int32Array })));
     const drawn: number[][] = prompts.map(() => []);
     const logits = await Promise.all(batch.map((sequence) => sequence.logits()));
-    for await (const { sequence, id } of generateBatch(batch, { maxTokens: 6, ignoreEos: true })) drawn[sequence]?.push(id);
+    for await (const { sequence, id } of generateBatch(batch, { maxTokens: 6, ignoreEos: true }))
+      drawn[sequence]?.push(id);
     for (const [i, prompt] of prompts.entries()) {
       using alone = model.sequence();
       await alone.append(prompt);
@@ -163,7 +187,13 @@ describe('what goes wrong says so', () => {
     expect(await code(() => sequence.append([4096]))).toBe('ERR_ACCEL_ARGUMENT');
     expect(await code(() => sequence.append([1.5]))).toBe('ERR_ACCEL_ARGUMENT');
     await sequence.append([1, 2, 3]);
-    for (const options of [{ maxTokens: 0 }, { temperature: -1 }, { topP: 0 }, { minP: 1 }, { topK: -1 }]) {
+    for (const options of [
+      { maxTokens: 0 },
+      { temperature: -1 },
+      { topP: 0 },
+      { minP: 1 },
+      { topK: -1 },
+    ]) {
       expect(await code(() => sequence.generate(options).next())).toBe('ERR_ACCEL_ARGUMENT');
     }
     sequence.dispose();
@@ -172,7 +202,9 @@ describe('what goes wrong says so', () => {
 
   test('a prompt longer than the model window', async () => {
     using sequence = model.sequence();
-    expect(await code(() => sequence.append(tokens(model.spec.contextLength + 1)))).toBe('ERR_ACCEL_PROMPT_TOO_LONG');
+    expect(await code(() => sequence.append(tokens(model.spec.contextLength + 1)))).toBe(
+      'ERR_ACCEL_PROMPT_TOO_LONG',
+    );
     expect(sequence.length).toBe(0);
     await sequence.append(tokens(10));
     expect(sequence.length).toBe(10);
@@ -195,7 +227,9 @@ describe('what goes wrong says so', () => {
     const onProgress = ({ layer }: { layer: number }): void => {
       if (layer === 3) control.abort();
     };
-    expect(await code(() => sequence.append(tokens(400, 5), { signal: control.signal, onProgress }))).toBe('ERR_ACCEL_ABORTED');
+    expect(
+      await code(() => sequence.append(tokens(400, 5), { signal: control.signal, onProgress })),
+    ).toBe('ERR_ACCEL_ABORTED');
     expect(sequence.length).toBe(25);
     expect(model.pool.usedBytes).toBe(held);
     using reference = model.sequence();

@@ -16,11 +16,16 @@ interface Golden {
 const MOST = 48;
 
 function goldens(): Golden[] {
-  const lines = readFileSync(join(shared, 'golden/needle/prompts.jsonl'), 'utf8').trim().split('\n');
+  const lines = readFileSync(join(shared, 'golden/needle/prompts.jsonl'), 'utf8')
+    .trim()
+    .split('\n');
   return lines.map((line) => JSON.parse(line) as Golden);
 }
 
-async function greedy(model: Model, golden: Golden): Promise<{ ids: number[]; text: string; logits: Float32Array }> {
+async function greedy(
+  model: Model,
+  golden: Golden,
+): Promise<{ ids: number[]; text: string; logits: Float32Array }> {
   using sequence = model.sequence();
   await sequence.append(golden.input_ids);
   const logits = await sequence.logits();
@@ -34,34 +39,48 @@ async function greedy(model: Model, golden: Golden): Promise<{ ids: number[]; te
 }
 
 function recall(text: string, references: readonly string[]): number {
-  const found = references.filter((reference) => text.toLowerCase().includes(reference.toLowerCase()));
+  const found = references.filter((reference) =>
+    text.toLowerCase().includes(reference.toLowerCase()),
+  );
   return found.length / references.length;
 }
 
 describe.skipIf(missing)('the embedded model against transformers', () => {
-  test('float32: ids identical, logits within 1e-3, text encodes to the same ids', { timeout: 300_000 }, async () => {
-    using model = await loadModel(needleDir, { dtype: 'float32' });
-    for (const golden of goldens()) {
-      expect([...model.tokenizer.encode(golden.prompt, { addSpecial: true })]).toEqual(golden.input_ids);
-      const { ids, logits } = await greedy(model, golden);
-      expect(ids, golden.id).toEqual(golden.float32.greedy_ids);
-      for (const [i, id] of golden.float32.top5.ids.entries()) {
-        expect(Math.abs((logits[id] as number) - (golden.float32.top5.logits[i] as number))).toBeLessThan(1e-3);
+  test(
+    'float32: ids identical, logits within 1e-3, text encodes to the same ids',
+    { timeout: 300_000 },
+    async () => {
+      using model = await loadModel(needleDir, { dtype: 'float32' });
+      for (const golden of goldens()) {
+        expect([...model.tokenizer.encode(golden.prompt, { addSpecial: true })]).toEqual(
+          golden.input_ids,
+        );
+        const { ids, logits } = await greedy(model, golden);
+        expect(ids, golden.id).toEqual(golden.float32.greedy_ids);
+        for (const [i, id] of golden.float32.top5.ids.entries()) {
+          expect(
+            Math.abs((logits[id] as number) - (golden.float32.top5.logits[i] as number)),
+          ).toBeLessThan(1e-3);
+        }
       }
-    }
-  });
+    },
+  );
 
-  test('bfloat16: same recall on every prompt, at least 95 % of the ids', { timeout: 300_000 }, async () => {
-    using model = await loadModel(needleDir, { dtype: 'bfloat16' });
-    let equal = 0;
-    let all = 0;
-    for (const golden of goldens()) {
-      const { ids, text } = await greedy(model, golden);
-      expect(recall(text, golden.references), golden.id).toBe(golden.bfloat16.recall);
-      const want = golden.bfloat16.greedy_ids;
-      all += want.length;
-      equal += want.filter((id, i) => ids[i] === id).length;
-    }
-    expect(equal / all).toBeGreaterThanOrEqual(0.95);
-  });
+  test(
+    'bfloat16: same recall on every prompt, at least 95 % of the ids',
+    { timeout: 300_000 },
+    async () => {
+      using model = await loadModel(needleDir, { dtype: 'bfloat16' });
+      let equal = 0;
+      let all = 0;
+      for (const golden of goldens()) {
+        const { ids, text } = await greedy(model, golden);
+        expect(recall(text, golden.references), golden.id).toBe(golden.bfloat16.recall);
+        const want = golden.bfloat16.greedy_ids;
+        all += want.length;
+        equal += want.filter((id, i) => ids[i] === id).length;
+      }
+      expect(equal / all).toBeGreaterThanOrEqual(0.95);
+    },
+  );
 });

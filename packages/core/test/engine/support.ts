@@ -14,7 +14,9 @@ export const missing = existsSync(join(shared, 'golden'))
 export const needleDir = fileURLToPath(new URL('../../../needle/model', import.meta.url));
 
 /** float32 and int32 tensors of a small safetensors file, by a reader that shares nothing with the one under test. */
-export function readGolden(file: string): Map<string, { shape: number[]; data: Float32Array | Int32Array }> {
+export function readGolden(
+  file: string,
+): Map<string, { shape: number[]; data: Float32Array | Int32Array }> {
   const bytes = readFileSync(file);
   const headerLength = Number(bytes.readBigUInt64LE(0));
   const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerLength)) as Record<
@@ -29,7 +31,10 @@ export function readGolden(file: string): Map<string, { shape: number[]; data: F
       bytes.byteOffset + 8 + headerLength + begin,
       bytes.byteOffset + 8 + headerLength + end,
     );
-    tensors.set(name, { shape, data: dtype === 'F32' ? new Float32Array(copy) : new Int32Array(copy) });
+    tensors.set(name, {
+      shape,
+      data: dtype === 'F32' ? new Float32Array(copy) : new Int32Array(copy),
+    });
   }
   return tensors;
 }

@@ -7,7 +7,9 @@ import { StopMatcher } from '../../src/engine/stop.js';
 const lengths = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 6 });
 
 function covered(chunks: readonly Chunk[]): number[] {
-  return chunks.flatMap(({ pieces }) => pieces.flatMap(({ begin, end }) => Array.from({ length: end - begin }, (_, i) => begin + i)));
+  return chunks.flatMap(({ pieces }) =>
+    pieces.flatMap(({ begin, end }) => Array.from({ length: end - begin }, (_, i) => begin + i)),
+  );
 }
 
 describe('chunks', () => {
@@ -27,19 +29,30 @@ describe('chunks', () => {
 
   test('of the last layer compute exactly the tails', () => {
     fc.assert(
-      fc.property(lengths, fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 20 }), (list, limit, tail) => {
-        const chunks = planTailChunks(list, list.map(() => tail), limit);
-        const outputs = chunks.filter(({ output }) => output);
-        const wanted: number[] = [];
-        let end = 0;
-        for (const length of list) {
-          end += length;
-          for (let row = Math.max(end - tail, end - length); row < end; row++) wanted.push(row);
-        }
-        expect(covered(outputs)).toEqual(wanted);
-        expect(covered(chunks).length).toBe(end);
-        for (const { pieces } of chunks) for (const { begin, end: stop, offset } of pieces) expect(offset).toBeLessThan(offset + stop - begin);
-      }),
+      fc.property(
+        lengths,
+        fc.integer({ min: 1, max: 40 }),
+        fc.integer({ min: 1, max: 20 }),
+        (list, limit, tail) => {
+          const chunks = planTailChunks(
+            list,
+            list.map(() => tail),
+            limit,
+          );
+          const outputs = chunks.filter(({ output }) => output);
+          const wanted: number[] = [];
+          let end = 0;
+          for (const length of list) {
+            end += length;
+            for (let row = Math.max(end - tail, end - length); row < end; row++) wanted.push(row);
+          }
+          expect(covered(outputs)).toEqual(wanted);
+          expect(covered(chunks).length).toBe(end);
+          for (const { pieces } of chunks)
+            for (const { begin, end: stop, offset } of pieces)
+              expect(offset).toBeLessThan(offset + stop - begin);
+        },
+      ),
     );
   });
 });
@@ -83,11 +96,18 @@ describe('stop strings', () => {
   test('any split gives the same text', () => {
     const letters = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 20 });
     fc.assert(
-      fc.property(letters, fc.string({ unit: fc.constantFrom('a', 'b'), minLength: 1, maxLength: 3 }), fc.array(fc.nat(20)), (text, stop, cuts) => {
-        const at = [...new Set([0, ...cuts.filter((cut) => cut < text.length), text.length])].sort((a, b) => a - b);
-        const parts = at.slice(1).map((to, i) => text.slice(at[i], to));
-        expect(feed([stop], parts)).toEqual(feed([stop], [text]));
-      }),
+      fc.property(
+        letters,
+        fc.string({ unit: fc.constantFrom('a', 'b'), minLength: 1, maxLength: 3 }),
+        fc.array(fc.nat(20)),
+        (text, stop, cuts) => {
+          const at = [
+            ...new Set([0, ...cuts.filter((cut) => cut < text.length), text.length]),
+          ].sort((a, b) => a - b);
+          const parts = at.slice(1).map((to, i) => text.slice(at[i], to));
+          expect(feed([stop], parts)).toEqual(feed([stop], [text]));
+        },
+      ),
     );
   });
 });
