@@ -41,7 +41,8 @@ export interface StreamingllmOptions {
 type Given = {
   readonly sink: number;
   readonly recent?: number | undefined;
-  readonly budget?: { readonly tokens?: number | undefined; readonly keep?: number | undefined } | undefined;
+  readonly budget?:
+    { readonly tokens?: number | undefined; readonly keep?: number | undefined } | undefined;
   readonly positions: 'cacheRelative' | 'original';
   readonly prefill: 'dense' | 'banded';
   readonly trim: 'token' | 'turn' | 'prompt';

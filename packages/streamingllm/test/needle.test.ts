@@ -3,7 +3,8 @@ import { needlePath } from '@accel/needle';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { streamingllm, type StreamingllmOptions } from '../src/index.js';
 
-const FILLER = 'The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n';
+const FILLER =
+  'The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n';
 const NEEDLE = 'One of the special magic numbers for quiet-harbor is: 4815162.\n';
 const QUESTION =
   'What is the special magic number for quiet-harbor mentioned in the provided text? ' +

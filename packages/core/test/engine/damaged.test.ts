@@ -29,7 +29,10 @@ function poke(name: string, word: number): void {
   const file = join(dir, 'model.safetensors');
   const bytes = readFileSync(file);
   const length = Number(bytes.readBigUInt64LE(0));
-  const header = JSON.parse(bytes.toString('utf8', 8, 8 + length)) as Record<string, { data_offsets: [number, number] }>;
+  const header = JSON.parse(bytes.toString('utf8', 8, 8 + length)) as Record<
+    string,
+    { data_offsets: [number, number] }
+  >;
   const offset = 8 + length + (header[name] as { data_offsets: [number, number] }).data_offsets[0];
   bytes.writeUInt16LE(word, offset + 20);
   writeFileSync(file, bytes);
@@ -41,7 +44,10 @@ function editConfig(change: Record<string, unknown>): void {
   writeFileSync(file, JSON.stringify({ ...config, ...change }));
 }
 
-for (const [kind, word] of [['a NaN', 0x7fc0], ['an infinity', 0x7f80]] as const) {
+for (const [kind, word] of [
+  ['a NaN', 0x7fc0],
+  ['an infinity', 0x7f80],
+] as const) {
   test(`${kind} in the weights is found and named`, async () => {
     poke('model.layers.3.mlp.up_proj.weight', word);
     const { code, message } = await failure();
@@ -61,7 +67,9 @@ test('missing weights, missing config, no folder', async () => {
   expect((await failure()).code).toMatch(/ERR_ACCEL_(FILE|WEIGHTS)/);
   rmSync(join(dir, 'config.json'));
   expect((await failure()).code).toMatch(/ERR_ACCEL_(FILE|CONFIG)/);
-  await expect(loadModel(join(dir, 'nowhere'))).rejects.toMatchObject({ code: expect.stringMatching(/ERR_ACCEL_(FILE|CONFIG)/) as string });
+  await expect(loadModel(join(dir, 'nowhere'))).rejects.toMatchObject({
+    code: expect.stringMatching(/ERR_ACCEL_(FILE|CONFIG)/) as string,
+  });
 });
 
 test('an unknown architecture lists the known ones', async () => {
@@ -79,5 +87,7 @@ test('a config that does not fit the weights names the tensor and both shapes', 
 });
 
 test('a device that is not there', async () => {
-  await expect(loadModel(dir, { device: 'cuda' })).rejects.toMatchObject({ code: 'ERR_ACCEL_NO_DEVICE' });
+  await expect(loadModel(dir, { device: 'cuda' })).rejects.toMatchObject({
+    code: 'ERR_ACCEL_NO_DEVICE',
+  });
 });

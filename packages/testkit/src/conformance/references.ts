@@ -13,7 +13,11 @@ export function referenceTests({ policy, device }: Suite): void {
   describeShared('golden/models', () => {
     it.each(MODELS)('gives the reference logits of %s while everything fits', async (name) => {
       const { inputIds, decodeIds, prefillLogits, decodeLogits } = tinyPrompt(name, 'p0');
-      using model = await loadModel(tinyPath(name), { device, dtype: 'float32', kvBytes: 16 << 20 });
+      using model = await loadModel(tinyPath(name), {
+        device,
+        dtype: 'float32',
+        kvBytes: 16 << 20,
+      });
       using sequence = model.sequence({ policy: policy(SMALL) });
       await sequence.append(inputIds, { logits: 4 });
       expectClose(
