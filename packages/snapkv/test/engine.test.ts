@@ -89,4 +89,43 @@ describeDevices('SnapKV inside the engine', (device) => {
       }
     }
   });
+
+  it('compresses every turn when asked to, and a short turn votes with all its queries', async () => {
+    using checkpoint = writeTinyCheckpoint();
+    using model = await loadModel(checkpoint.path, {
+      device,
+      dtype: 'float32',
+      kvBytes: 16 << 20,
+    });
+    const part = snapkv({ budget: { tokens: CAPACITY }, observe: WINDOW, turns: 'every' });
+    using sequence = model.sequence({ policy: compose(part) });
+    for (const [turn, count] of [TOKENS, 9, 150].entries()) {
+      await sequence.append(new Int32Array(count).fill(turn + 1));
+      const positions = [...(await sequence.view().positions(1, 1))];
+      expect(positions).toHaveLength(CAPACITY);
+      const window = Math.min(count, WINDOW);
+      const last = Array.from({ length: window }, (_, i) => sequence.length - window + i);
+      expect(positions.slice(-window)).toEqual(last);
+    }
+  });
+
+  it('never lets a share go below the window and one row', async () => {
+    using checkpoint = writeTinyCheckpoint();
+    using model = await loadModel(checkpoint.path, {
+      device,
+      dtype: 'float32',
+      kvBytes: 16 << 20,
+    });
+    const part = snapkv({ budget: { keep: 0.1 }, observe: WINDOW });
+    for (const [count, kept] of [
+      [5, 5],
+      [WINDOW + 1, WINDOW + 1],
+      [TOKENS, WINDOW + 1],
+      [400, 40],
+    ] as const) {
+      using sequence = model.sequence({ policy: compose(part) });
+      await sequence.append(Int32Array.from(generated(3, count), (x) => Math.floor((x + 1) * 127)));
+      expect(sequence.view().rows(0, 1)).toBe(kept);
+    }
+  });
 });
