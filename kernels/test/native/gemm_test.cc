@@ -121,7 +121,8 @@ bool run(Host& host, const Case& c, Data& d, Buffer& out, int64_t first_row, int
                   [&](const accel_call* call) { return run_linear(call, *linear_kernels(c.isa), c.path); });
 }
 
-// |error| <= rounding of the output + (K + 2) fp32 roundings of the sum of magnitudes.
+// |error| <= rounding of the output, of the product before the old value is added (finish.inc.h), and (K + 2) fp32
+// roundings of the sum of magnitudes.
 bool close(const Case& c, const Data& d, const Buffer& out, std::string* where) {
   const std::vector<double> x = d.x.all(c.m * c.k), w = d.w.all(c.n * c.k);
   for (int64_t i = 0; i < c.m; ++i)
@@ -133,11 +134,12 @@ bool close(const Case& c, const Data& d, const Buffer& out, std::string* where) 
         size += fabs(t);
       }
       if (c.bias) sum += d.bias.get(j), size += fabs(d.bias.get(j));
+      const double product = c.accumulate ? fabs(sum) : 0;
       if (c.accumulate) sum += d.old.get(i * c.n + j), size += fabs(d.old.get(i * c.n + j));
       const double got = out.get(i * c.n + j);
       // Below the normal range an fp16 is a multiple of 2^-24.
       const double smallest = c.out == 2 ? 0x1p-25 : 1e-30;
-      const double bound = unit_roundoff(c.out) * fabs(sum) * 1.01 + 0x1p-24 * size * (2 + 0.25 * double(c.k)) + smallest;
+      const double bound = unit_roundoff(c.out) * (fabs(sum) + product) * 1.01 + 0x1p-24 * size * (2 + 0.25 * double(c.k)) + smallest;
       if (!(fabs(got - sum) <= bound)) {
         char text[128];
         snprintf(text, sizeof text, " at [%ld,%ld]: %.9g, expected %.9g (bound %.2g)", long(i), long(j), got, sum, bound);

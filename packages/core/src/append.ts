@@ -107,7 +107,7 @@ function startTurn(state: SequenceState, tokens: number): void {
   const { selector, runtime, seen } = state;
   selector?.turnStart?.({ turn: state.turn, tokens, kv: state.kv, seen });
   const rows = state.kv.rows(0, 0);
-  const span = selector?.span?.({ rows, tokens, seen }) ?? seen + tokens;
+  const span = selector?.span?.({ phase: 'prefill', rows, tokens, seen }) ?? seen + tokens;
   const window = runtime.spec.contextLength;
   if (span <= window) return;
   throw new AccelError(

@@ -124,7 +124,7 @@ class Run implements Disposable {
     if (sequence.length === 0) throw noTokens('generate');
     this.sequence = sequence;
     this.#index = index;
-    this.#limit = Math.min(maxTokens, room(sequence));
+    this.#limit = room(sequence, maxTokens);
     this.#ends = new Set(options.ignoreEos === true ? [] : model.spec.eosTokenIds);
     this.#stopTokens = new Set(options.stopTokens ?? []);
     this.#text = model.hasTokenizer ? model.tokenizer.stream() : undefined;
@@ -163,22 +163,32 @@ class Run implements Disposable {
   }
 }
 
-/** Tokens that still fit the model's window; no limit when positions stay inside the cache. */
-function room(sequence: Sequence): number {
+/** How many tokens, up to `most`, can be drawn before the model's window is full. */
+function room(sequence: Sequence, most: number): number {
   const { state, model } = sequence;
+  const { selector, seen } = state;
   const window = model.spec.contextLength;
-  const { selector } = state;
-  if (selector?.span !== undefined) {
-    const rows = state.kv.rows(0, 0);
-    if (selector.span({ rows, tokens: 1, seen: sequence.length }) <= window) return Infinity;
+  const rows = state.kv.rows(0, 0);
+  const waiting = sequence.length - seen;
+  const fits = (drawn: number): boolean => {
+    // The last token drawn does not go through the model, so it needs no position.
+    const tokens = waiting + drawn - 1;
+    return (selector?.span?.({ phase: 'decode', rows, tokens, seen }) ?? seen + tokens) <= window;
+  };
+  if (!fits(1)) {
+    throw new AccelError(
+      'ERR_ACCEL_PROMPT_TOO_LONG',
+      `The sequence already fills the ${String(window)} positions of ${model.spec.name}. Start a new sequence with a shorter prompt.`,
+    );
   }
-  // The last token drawn does not go through the model, so it needs no position.
-  const left = window - sequence.length + 1;
-  if (left >= 1) return left;
-  throw new AccelError(
-    'ERR_ACCEL_PROMPT_TOO_LONG',
-    `The sequence already fills the ${String(window)} positions of ${model.spec.name}. Start a new sequence with a shorter prompt.`,
-  );
+  if (fits(most)) return most;
+  let [good, bad] = [1, most];
+  while (bad - good > 1) {
+    const middle = Math.floor((good + bad) / 2);
+    if (fits(middle)) good = middle;
+    else bad = middle;
+  }
+  return good;
 }
 
 /** Feeds the newest token of each sequence; only enqueues, the device works on while the caller goes on. */

@@ -14,7 +14,7 @@ export class SnapkvSelector implements Selector {
   }
 
   /** A prompt of so many rows is rightly left alone; for a share of the prompt, one that fits the window. */
-  get maxRows(): number {
+  get idleRows(): number {
     const { budget, observe } = this.#settings;
     return 'tokens' in budget ? budget.tokens : observe + 1;
   }

@@ -18,7 +18,7 @@ export class WindowSelector implements Selector {
   }
 
   /** Rows up to which nothing has to go. */
-  get maxRows(): number {
+  get idleRows(): number {
     return this.window === undefined ? Infinity : this.window.sink + this.window.recent;
   }
 
@@ -73,11 +73,13 @@ export class StreamSelector extends WindowSelector {
     this.#attention = new SinkAttention(setup, { positions, banded: prefill === 'banded' });
   }
 
-  /** Positions a turn needs: inside the cache they do not grow with the stream. */
-  span({ rows, tokens, seen }: { rows: number; tokens: number; seen: number }): number {
-    if (this.settings.positions === 'original') return seen + tokens;
+  /** Positions needed: inside the cache they grow no further than the rows do. */
+  span({ phase, rows, tokens, seen }: Parameters<NonNullable<Selector['span']>>[0]): number {
+    const { positions, prefill, trim } = this.settings;
+    if (positions === 'original') return seen + tokens;
     const needed = rows + tokens;
-    return this.settings.prefill === 'dense' ? needed : Math.min(needed, this.maxRows + 1);
+    const bounded = phase === 'decode' ? trim === 'token' : prefill === 'banded';
+    return bounded ? Math.min(needed, this.idleRows + 1) : needed;
   }
 
   attend(call: AttendCall): void {

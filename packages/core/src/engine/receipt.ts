@@ -14,7 +14,7 @@ export function buildReceipt(sequence: Sequence): Receipt {
       id: part.id,
       slot: part.slot,
       acted: state.reports.reduce((sum, report) => sum + report.acted, 0),
-      ...(state.selector?.maxRows === undefined ? {} : { idleRows: state.selector.maxRows }),
+      ...(state.selector?.idleRows === undefined ? {} : { idleRows: state.selector.idleRows }),
       notes: [...new Set(state.reports.flatMap((report) => [...report.notes]))],
     })),
     layers: state.reports.map((_, layer) => ({

@@ -35,10 +35,18 @@ export interface SelectorSetup {
  * tensors.
  */
 export interface Selector {
-  /** Rows a head holds at most when a step has ended; used for the memory plan and by strict mode. */
-  readonly maxRows?: number;
-  /** Positions a turn needs in the model's window, if not all that were ever seen. */
-  span?(turn: { readonly rows: number; readonly tokens: number; readonly seen: number }): number;
+  /** Rows up to which evicting nothing is right, normally the budget; strict mode demands action beyond. */
+  readonly idleRows?: number;
+  /**
+   * Positions needed in the model's window by a prompt of `tokens`, or by `tokens` decode steps, if not all that were
+   * ever seen. Never falls as `tokens` grows.
+   */
+  span?(turn: {
+    readonly phase: 'prefill' | 'decode';
+    readonly rows: number;
+    readonly tokens: number;
+    readonly seen: number;
+  }): number;
   /** Called before a turn's tokens are appended, for example to make room for them. */
   turnStart?(turn: {
     readonly turn: number;

@@ -121,7 +121,7 @@ function disable(part: Part): Part {
   const create = (setup: SelectorSetup): Selector => {
     const real = select.create(setup);
     const idle = (): Selector => ({
-      ...(real.maxRows !== undefined && { maxRows: real.maxRows }),
+      ...(real.idleRows !== undefined && { idleRows: real.idleRows }),
       prefillEnd: () => undefined,
       fork: idle,
       dispose: () => undefined,
