@@ -42,13 +42,6 @@ export class Workspace implements Disposable {
     return view;
   }
 
-  /** Bytes held by all slots. */
-  get byteLength(): number {
-    let total = 0;
-    for (const slot of this.#slots.values()) total += slot.storage.byteLength;
-    return total;
-  }
-
   dispose(): void {
     for (const slot of this.#slots.values()) release(slot);
     this.#slots.clear();
