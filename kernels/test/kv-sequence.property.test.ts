@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { AccelError } from '../ts/index.js';
+import { describeDevices } from './support/devices.js';
 import { makeBench, Mirror, type Bench } from './support/kv-model.js';
 
 /** One random step; numbers are taken modulo what is possible at that moment. */
@@ -27,16 +28,16 @@ const step = fc.record({
 type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
 
 class World {
-  readonly bench: Bench = makeBench({
-    layers: 2,
-    heads: 3,
-    headDim: 8,
-    dtype: 'float32',
-    pageBytes: 128,
-  });
-  mirrors: Mirror[] = [new Mirror(this.bench)];
+  readonly bench: Bench;
+  mirrors: Mirror[];
   checks: (() => Promise<void>)[] = [];
   #token = 0;
+
+  constructor(device: string) {
+    const geometry = { layers: 2, heads: 3, headDim: 8, dtype: 'float32', pageBytes: 128 } as const;
+    this.bench = makeBench(geometry, 4096, device);
+    this.mirrors = [new Mirror(this.bench)];
+  }
 
   apply({ what, who, layer, a, b, keep }: Step): void {
     const mirror = this.mirrors[who % this.mirrors.length];
@@ -129,13 +130,15 @@ class World {
   }
 }
 
-test('any sequence of operations leaves the rows that plain lists would have', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 40 }), async (steps) => {
-      const world = new World();
-      for (const each of steps) world.apply(each);
-      await world.finish();
-    }),
-    { numRuns: 150 },
-  );
+describeDevices('a cache', (device) => {
+  test('any sequence of operations leaves the rows that plain lists would have', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 40 }), async (steps) => {
+        const world = new World(device);
+        for (const each of steps) world.apply(each);
+        await world.finish();
+      }),
+      { numRuns: 150 },
+    );
+  });
 });

@@ -28,6 +28,16 @@ test('tensors lie in the file and keep it mapped', async () => {
   expectError(() => mapped.bytes(0, 1), 'ERR_ACCEL_DISPOSED');
 });
 
+test('a tensor of the file can be brought to a device', async () => {
+  const mapped = MappedFile.open(path);
+  using other = Device.open().createStream();
+  using x = mapped.tensor('float32', [4, 4], 64);
+  expectError(() => mapped.tensor('float32', [64], 4), 'ERR_ACCEL_FILE', /truncated/);
+  mapped.dispose();
+  expect(x.to(other)).toBe(x);
+  expect(await x.to(other).read(other)).toEqual(floats.slice(16, 32));
+});
+
 test('misaligned data is copied', async () => {
   const shifted = new Uint8Array(257);
   shifted.set(new Uint8Array(floats.buffer), 1);

@@ -55,7 +55,7 @@ describe('what cannot be loaded', () => {
     expectError(
       () => loadOpLibrary(fixture('accel_test_old_abi')),
       'ERR_ACCEL_OP_ABI',
-      /accel_test_old_abi.so was built with op ABI 42, this runtime has op ABI 1/,
+      /accel_test_old_abi.so was built with op ABI 43, this runtime has op ABI 2/,
     );
   });
 
@@ -90,7 +90,12 @@ test('every built-in op has a typed function that passes its arguments in order'
   for (const op of builtinOps().ops) {
     const call = new RegExp(`stream\\.run\\(op\\('${op.name}'\\), ([^;]*)\\);`).exec(source)?.[1];
     expect(call, `a function for ${op.name}`).toBeDefined();
-    const given = call?.split(/,\s*(?![^(]*\))/).length;
+    // Calls are no separate arguments; `...three(x)` stands for three.
+    const given = call
+      ?.replace(/,\s*$/, '')
+      .replace(/\.\.\.three\(\w+\)/g, 'a, b, c')
+      .replace(/\([^()]*\)/g, '')
+      .split(',').length;
     expect(given, op.name).toBe(op.signature.split(',').length);
   }
 });

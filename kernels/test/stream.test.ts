@@ -227,6 +227,48 @@ describe('kernels()', () => {
   });
 });
 
+describe('graph()', () => {
+  test('on the CPU runs its ops in order, also when nested', async () => {
+    using stream = device.createStream();
+    using log = Tensor.from(device, new Int32Array(8), [8]);
+    for (let round = 0; round < 2; round++) {
+      stream.graph(() => {
+        append(stream, log, 1);
+        stream.graph(() => append(stream, log, 2));
+      });
+    }
+    expect([...(await log.read(stream))].slice(0, 5)).toEqual([4, 1, 2, 1, 2]);
+    expect(stream.graphs()).toEqual({ captured: 0, replayed: 0, eager: 0 });
+    expect(stream.kernels()).toEqual({ 'append.kernel': 4 });
+  });
+
+  test('passes on what its function throws; the stream stays usable', async () => {
+    using stream = device.createStream();
+    using log = Tensor.from(device, new Int32Array(8), [8]);
+    expect(() => {
+      stream.graph(() => {
+        append(stream, log, 1);
+        throw new Error('mine');
+      });
+    }).toThrow('mine');
+    stream.graph(() => append(stream, log, 2));
+    expect([...(await log.read(stream))].slice(0, 3)).toEqual([2, 1, 2]);
+  });
+
+  test('a stream may be disposed inside', async () => {
+    const stream = device.createStream();
+    using log = Tensor.from(device, new Int32Array(8), [8]);
+    let read: Promise<ArrayLike<number>> | undefined;
+    stream.graph(() => {
+      append(stream, log, 1);
+      read = log.read(stream);
+      stream.dispose();
+    });
+    expect((await read)?.[0]).toBe(1);
+    expectError(() => stream.graphs(), 'ERR_ACCEL_DISPOSED');
+  });
+});
+
 describe('dispose', () => {
   test('lets enqueued work finish, and refuses more', async () => {
     const stream = device.createStream();

@@ -8,6 +8,8 @@ export type AccelErrorCode =
   | 'ERR_ACCEL_ARGUMENT'
   /** The device that was asked for does not exist here. */
   | 'ERR_ACCEL_NO_DEVICE'
+  /** A GPU was asked for, and none can be used here: no driver, no device, an old one, or no CUDA backend library. */
+  | 'ERR_ACCEL_DEVICE_UNAVAILABLE'
   /** Device memory or the page pool is used up. */
   | 'ERR_ACCEL_OUT_OF_MEMORY'
   /** An op library was built for another version of the op ABI. */

@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export { Device, devices, type DeviceInfo } from './device.js';
+export { Device, devices, type DeviceInfo, type DeviceMemory } from './device.js';
 export { dtypeBytes, type DType, type TypedArray } from './dtype.js';
 export { AccelError, type AccelErrorCode } from './errors.js';
 export { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from './half.js';
@@ -14,5 +14,5 @@ export { builtinOps, loadOpLibrary, type Op, type OpLibrary } from './op-library
 export * as ops from './ops.js';
 export { PagePool, type PagePoolOptions } from './page-pool.js';
 export type { Resource } from './resource.js';
-export { Stream, type OpArg } from './stream.js';
+export { Stream, type GraphCounts, type OpArg } from './stream.js';
 export { Tensor } from './tensor.js';

@@ -1,6 +1,7 @@
 import type { DeviceInfo } from './device.js';
 import { AccelError } from './errors.js';
 import { loadAddon } from './loader.js';
+import type { GraphCounts } from './stream.js';
 
 /** @internal A library as the addon describes it. */
 export interface NativeLibrary {
@@ -18,16 +19,22 @@ export interface Native {
   setValues(values: Float64Array): void;
   devices(): DeviceInfo[];
   openDevice(id: string): number;
+  deviceInfo(device: number): DeviceInfo;
+  deviceResetPeak(device: number): void;
   dispose(object: number): void;
   streamCreate(device: number): number;
   streamSync(stream: number): Promise<void>;
   streamKernels(stream: number): Record<string, number>;
+  streamGraphBegin(stream: number): void;
+  streamGraphEnd(stream: number): void;
+  streamGraphs(stream: number): GraphCounts;
   tensorEmpty(device: number, dtype: number, ndim: number): number;
   tensorFrom(device: number, dtype: number, ndim: number, data: ArrayBufferView): number;
   tensorView(tensor: number, ndim: number): number;
   tensorSlice(tensor: number, begin: number, end: number): number;
   tensorWrite(stream: number, tensor: number, data: ArrayBufferView): void;
   tensorRead(stream: number, tensor: number): Promise<ArrayBuffer>;
+  tensorTo(tensor: number, stream: number): number;
   fileOpen(path: string): number;
   fileSize(file: number): number;
   fileTensor(file: number, device: number, dtype: number, ndim: number, offset: number): number;

@@ -254,3 +254,51 @@ export function add(stream: Stream, out: Tensor, a: Tensor, b: Tensor): void {
 export function countNonfinite(stream: Stream, out: Tensor, x: Tensor): void {
   stream.run(op('count_nonfinite'), out, x);
 }
+
+/**
+ * Several linear layers of one input: `outs[i] = x · weights[i]ᵀ (+ biases[i])`, one to three of them. For few rows
+ * this is one kernel, which matters in a decode step.
+ * @param outs `[M, Ni]` @param x `[M, K]` @param weights `[Ni, K]` @param biases `[Ni]` or null, one for each weight
+ */
+export function linearGroup(
+  stream: Stream,
+  outs: readonly Tensor[],
+  x: Tensor,
+  weights: readonly Tensor[],
+  biases: readonly (Tensor | null)[],
+): void {
+  const three = <T>(list: readonly (T | null)[]): [T | null, T | null, T | null] => [
+    list[0] ?? null,
+    list[1] ?? null,
+    list[2] ?? null,
+  ];
+  stream.run(op('linear_group'), ...three(outs), x, ...three(weights), ...three(biases));
+}
+
+/**
+ * The gate of a SwiGLU MLP: `out = silu(x · gateᵀ) · (x · upᵀ)`; both products are rounded to the dtype first.
+ * @param out `[M, I]` @param x `[M, K]` @param gate `[I, K]` @param up `[I, K]`
+ */
+export function gatedLinear(stream: Stream, out: Tensor, x: Tensor, gate: Tensor, up: Tensor): void {
+  stream.run(op('gated_linear'), out, x, gate, up);
+}
+
+/**
+ * {@link rope} on queries and keys and {@link kvAppend}, in one pass: rotates `q` in place and writes the rotated keys,
+ * the values and the positions into the last `lens[b]` rows of sequence b. `k` is left with undefined contents.
+ * @param q `[T, Hq, d]` or null @param k `[T, Hk, d]` @param v `[T, Hk, d]` @param table of {@link ropeTable}
+ * @param positions int32 `[T]` @param lens tokens of each sequence, sum T
+ */
+export function ropeAppend(
+  stream: Stream,
+  q: Tensor | null,
+  k: Tensor,
+  v: Tensor,
+  kv: KvArg,
+  table: Tensor,
+  positions: Tensor,
+  lens: Int32Array,
+  interleaved = false,
+): void {
+  stream.run(op('rope_append'), q, k, v, kv, table, positions, lens, Number(interleaved));
+}

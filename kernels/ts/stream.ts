@@ -18,6 +18,18 @@ const KV = 5;
 /** Room for all arguments that are not lists. */
 const SPARE = 64;
 
+/** What became of the calls of {@link Stream.graph}, on a device that has graphs. */
+export interface GraphCounts {
+  /** Graphs that were made. */
+  readonly captured: number;
+  /** Calls that were replayed. */
+  readonly replayed: number;
+  /** Calls that ran op by op. */
+  readonly eager: number;
+  /** Why, the last time a call could not be captured. */
+  readonly reason?: string;
+}
+
 /**
  * An in-order queue of work with a thread of its own. Enqueuing returns at once; the event loop is never blocked.
  *
@@ -26,6 +38,7 @@ const SPARE = 64;
  */
 export class Stream extends Resource {
   readonly device: Device;
+  #inGraph = false;
 
   /** @internal Use {@link Device.createStream}. */
   constructor(device: Device, id: number) {
@@ -73,6 +86,35 @@ export class Stream extends Resource {
       }
     }
     native().run(this.id, op.id, args.length, used);
+  }
+
+  /**
+   * Runs `fn`, which enqueues ops that are likely to come again: the same ops with the same tensors, numbers and lists,
+   * and caches of the same sequences that may have grown in between. When they do, a GPU replays them as one CUDA graph,
+   * which saves most of the time between small kernels. The first time they run one by one, the second time they are
+   * recorded. On the CPU this just runs `fn`.
+   *
+   * `fn` must only enqueue ops: a `write`, a `read`, a synchronize or a copy of shared pages makes the call run op by op.
+   * A call inside `fn` belongs to the outer one.
+   */
+  graph(fn: () => void): void {
+    if (this.#inGraph) {
+      fn();
+      return;
+    }
+    native().streamGraphBegin(this.id);
+    this.#inGraph = true;
+    try {
+      fn();
+    } finally {
+      this.#inGraph = false;
+      if (this.id !== 0) native().streamGraphEnd(this.id);
+    }
+  }
+
+  /** How often {@link graph} recorded and replayed since the stream was created; all 0 on the CPU. */
+  graphs(): GraphCounts {
+    return native().streamGraphs(this.id);
   }
 
   /**

@@ -81,6 +81,17 @@ export class Tensor extends Resource {
   }
 
   /**
+   * The same elements on the stream's device: this very tensor when it is there already, else a copy that is enqueued.
+   * The event loop is never blocked, and this tensor may be disposed at once. For a tensor of a mapped file the copy
+   * reads the file. Only from the CPU: use {@link read} for the other way.
+   * @throws AccelError `ERR_ACCEL_OUT_OF_MEMORY`; `ERR_ACCEL_ARGUMENT` when the tensor is on another GPU
+   */
+  to(stream: Stream): Tensor {
+    if (stream.device === this.device) return this;
+    return new Tensor(stream.device, native().tensorTo(this.id, stream.id), this.dtype, this.shape);
+  }
+
+  /**
    * Enqueues overwriting all elements with a copy of `data`, converted as by {@link Tensor.from}.
    * @throws AccelError `ERR_ACCEL_SHAPE`, `ERR_ACCEL_DTYPE`, `ERR_ACCEL_DISPOSED`
    */

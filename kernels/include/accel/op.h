@@ -7,7 +7,9 @@
 //   check  runs on the caller's thread before the op is enqueued. It sees shapes, dtypes and scalars, never data, and
 //          is the one place where arguments are validated. It returns ACCEL_OK or calls `fail`.
 //   cpu    runs on the stream's worker thread. It may use `parallel` and `scratch`. Data pointers are host memory.
-//   cuda   runs on the stream's worker thread and only launches work on `stream`. NULL = not available.
+//   cuda   runs on the stream's worker thread and only launches work on `stream`. NULL = not available. It never waits
+//          for the device, never reads device data and takes memory only from `scratch` and `upload`, so that the
+//          runtime may capture it into a graph. Device code helpers are in accel/cuda.cuh.
 //
 // Signature grammar: "name:type, name:type" with type = tensor | tensor? | int | float | ints | kv.
 // By convention outputs come first. A `tensor?` may be absent: its `tensor` pointer is then NULL.
@@ -23,7 +25,7 @@
 extern "C" {
 #endif
 
-#define ACCEL_OP_ABI 1u
+#define ACCEL_OP_ABI 2u
 #define ACCEL_OK 0
 #define ACCEL_FAILED 1
 
@@ -71,8 +73,20 @@ typedef struct accel_kv {
   int32_t heads;
   int32_t rows_per_page;           // keys and values
   int32_t positions_per_page;
-  const accel_kv_head* head;       // [sequences * heads], sequence major
+  const accel_kv_head* head;       // [sequences * heads], sequence major; host memory
+  // CUDA only. The same array in device memory, its page lists too. A launch may be captured into a graph and replayed
+  // with other rows: kernels take counts from device_head, and grids are chosen by row_limit, which no head exceeds.
+  const accel_kv_head* device_head;
+  int32_t row_limit;
 } accel_kv;
+
+// What kernels write data errors to: the first one wins. See `device_check` and accel_report in accel/cuda.cuh.
+typedef struct accel_device_error {
+  int32_t check;                   // 0: nothing was wrong
+  int32_t reserved;
+  int64_t index;
+  int64_t value;
+} accel_device_error;
 
 typedef struct accel_arg {
   accel_arg_kind kind;
@@ -98,13 +112,23 @@ typedef struct accel_call {
   // Splits [0, n) into ranges of at least `grain` and runs fn on all threads; returns when all are done. A thread may
   // get several ranges, in any order. CPU only.
   void (*parallel)(const struct accel_call* call, int64_t n, int64_t grain, accel_range_fn fn, void* user);
-  // 64-byte aligned host memory, valid until the op returns. Several calls give separate blocks. Never NULL: when there
-  // is no memory the op ends there and the stream reports it. Not from inside `parallel`.
+  // Uninitialised memory of the device, 64-byte aligned (CUDA: 256), for this op alone: on the CPU valid until the op
+  // returns, on CUDA for what the op launches. Several calls give separate blocks. Never NULL: when there is no memory
+  // the op ends there and the stream reports it. Not from inside `parallel`.
   void* (*scratch)(const struct accel_call* call, size_t bytes);
   // Records which kernel ran, for receipts. `name` must be a string literal.
   void (*ran)(const struct accel_call* call, const char* name);
   // Reports an error. `code` is a code of AccelError ("ERR_ACCEL_SHAPE", ...); always returns ACCEL_FAILED.
   int (*fail)(const struct accel_call* call, const char* code, const char* format, ...);
+  // CUDA only. A copy of host memory (a few KB: lengths, work lists) on the device, for what this op launches.
+  const void* (*upload)(const struct accel_call* call, const void* host, size_t bytes);
+  // CUDA only. Announces what a kernel may find wrong with the data. `code` and `format` are string literals; `format`
+  // takes two %lld, an index and a value. Returns the number that the kernel passes to accel_report with
+  // `device_error`; the stream then fails with this message at the next synchronize or read.
+  int32_t (*device_check)(const struct accel_call* call, const char* code, const char* format);
+  accel_device_error* device_error;
+  int32_t capability;              // CUDA only: compute capability, 90 for 9.0
+  int32_t multiprocessors;         // CUDA only
 } accel_call;
 
 typedef int (*accel_op_fn)(const accel_call* call);

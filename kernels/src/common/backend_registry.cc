@@ -1,10 +1,12 @@
 #include "common/backend_registry.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <mutex>
 
 #include "common/error.h"
+#include "cpu/builtin.h"
 
 namespace accel {
 namespace {
@@ -14,10 +16,23 @@ struct Registry {
   std::string missing;  // why there is no accelerator
 };
 
+std::mutex folder_mutex;
+
+std::string& folder() {
+  static auto* name = new std::string;
+  return *name;
+}
+
 void load_library(Registry& registry, const std::string& path) {
+  if (access(path.c_str(), F_OK) != 0) {
+    registry.missing = path +
+                       " does not exist. Build it with \"pnpm build:native\" on a machine with the CUDA toolkit (nvcc "
+                       "12.8 or newer), or install a platform package that has it";
+    return;
+  }
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
-    registry.missing = dlerror();
+    registry.missing = std::string(dlerror()) + ". Build it again on this machine (pnpm build:native)";
     return;
   }
   auto get = reinterpret_cast<BackendGet>(dlsym(handle, "accel_backend_get"));
@@ -25,43 +40,70 @@ void load_library(Registry& registry, const std::string& path) {
     registry.missing = path + " is not a backend library (accel_backend_get is missing)";
     return;
   }
-  char error[512] = "";
+  char error[1024] = "";
   BackendDevices found = get(ACCEL_BACKEND_ABI, error, sizeof error);
   if (found.abi != ACCEL_BACKEND_ABI) {
     registry.missing = format_text("%s has backend ABI %u, this runtime has %u: rebuild it",
                                    path.c_str(), found.abi, ACCEL_BACKEND_ABI);
     return;
   }
-  if (found.count == 0) registry.missing = error;
+  for (int i = 0; i < found.kernel_count; i++) {
+    const BackendKernel& kernel = found.kernels[i];
+    if (!cpu::set_cuda_kernel(kernel.op, kernel.run)) {
+      fail("ERR_ACCEL_INTERNAL", "%s has a kernel for \"%s\", which is no built-in op: rebuild it", path.c_str(),
+           kernel.op);
+    }
+  }
+  registry.missing = error;
   for (int i = 0; i < found.count; i++) registry.devices.push_back(found.devices[i]);
 }
 
-Registry& registry(const std::string& folder) {
+const Registry& registry() {
   // Leaked: worker threads may use a device while the process exits.
-  static Registry* instance = [&] {
-    auto* made = new Registry;
+  static const Registry* instance = [] {
+    auto made = std::make_unique<Registry>();
     made->devices.push_back(cpu_backend());
-    load_library(*made, folder + "/accel_cuda.so");
-    return made;
+    std::string from;
+    {
+      std::lock_guard lock(folder_mutex);
+      from = folder();
+    }
+    load_library(*made, from + "/accel_cuda.so");
+    return made.release();
   }();
   return *instance;
 }
 
+bool names(const std::string& id, const Backend& backend) {
+  std::string own = backend.id();
+  return own == id || own == id + ":0";
+}
+
 }  // namespace
 
-const std::vector<Backend*>& backends(const std::string& folder) { return registry(folder).devices; }
+void set_backend_folder(const std::string& name) {
+  std::lock_guard lock(folder_mutex);
+  if (folder().empty()) folder() = name;
+}
 
-Backend* find_backend(const std::string& id) {
-  Registry& known = registry("");
-  std::string names;
-  for (Backend* backend : known.devices) {
-    DeviceInfo info = backend->info();
-    if (info.id == id || info.id == id + ":0") return backend;
-    names += (names.empty() ? "" : ", ") + info.id;
+const std::vector<Backend*>& backends() { return registry().devices; }
+
+Backend& backend_at(size_t index) { return index == 0 ? *cpu_backend() : *backends().at(index); }
+
+size_t find_backend(const std::string& id) {
+  if (names(id, *cpu_backend())) return 0;
+  const Registry& known = registry();
+  std::string list;
+  for (size_t i = 0; i < known.devices.size(); i++) {
+    if (names(id, *known.devices[i])) return i;
+    list += (list.empty() ? "" : ", ") + known.devices[i]->id();
   }
-  fail("ERR_ACCEL_NO_DEVICE", "there is no device \"%s\"; this process has: %s.%s%s", id.c_str(),
-       names.c_str(), id.starts_with("cuda") ? " No CUDA device was found: " : "",
-       id.starts_with("cuda") ? known.missing.c_str() : "");
+  bool cuda = id == "cuda" || id.starts_with("cuda:");
+  if (cuda && !known.missing.empty()) {
+    fail("ERR_ACCEL_DEVICE_UNAVAILABLE", "the device \"%s\" cannot be used here: %s. This process has: %s", id.c_str(),
+         known.missing.c_str(), list.c_str());
+  }
+  fail("ERR_ACCEL_NO_DEVICE", "there is no device \"%s\"; this process has: %s", id.c_str(), list.c_str());
 }
 
 }  // namespace accel

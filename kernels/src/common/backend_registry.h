@@ -9,22 +9,36 @@
 
 namespace accel {
 
-#define ACCEL_BACKEND_ABI 1u
+#define ACCEL_BACKEND_ABI 2u
 
-// What a backend library exports as `accel_backend_get`. It returns its devices, which live as long as the process;
-// or none, with the reason in `error` (no driver, no device, another ABI).
+// A function of a built-in op for the library's devices.
+struct BackendKernel {
+  const char* op;
+  accel_op_fn run;
+};
+
+// What a backend library exports as `accel_backend_get`. It returns its devices and kernels, which live as long as the
+// process; or no devices, with the reason in `error` (no driver, no device, another ABI).
 struct BackendDevices {
   unsigned abi;
   Backend* const* devices;
   int count;
+  const BackendKernel* kernels;
+  int kernel_count;
 };
 using BackendGet = BackendDevices (*)(unsigned host_abi, char* error, size_t error_bytes);
 
-// The devices, CPU first. The first call looks for libraries in `folder`; later calls return the same list.
-const std::vector<Backend*>& backends(const std::string& folder = "");
+// Where to look for libraries; the first folder named stays.
+void set_backend_folder(const std::string& folder);
 
-// "cpu", "cuda", "cuda:1"; throws ERR_ACCEL_NO_DEVICE with the reason and the devices there are.
-Backend* find_backend(const std::string& id);
+// All devices, CPU first. The first call loads the libraries; the list never changes.
+const std::vector<Backend*>& backends();
+// One of them by its place in the list. The CPU is there without any library being loaded.
+Backend& backend_at(size_t index);
+
+// The place of "cpu", "cuda", "cuda:1". Throws ERR_ACCEL_DEVICE_UNAVAILABLE with the reason when a GPU was asked for
+// and none can be used, ERR_ACCEL_NO_DEVICE with the devices there are for any other name.
+size_t find_backend(const std::string& id);
 
 Backend* cpu_backend();
 

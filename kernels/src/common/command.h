@@ -26,7 +26,10 @@ struct Command {
     op,      // run `op` with `args`; skipped while the stream has an error
     task,    // call `task`; skipped while the stream has an error
     always,  // call `task` whatever happened before
-    signal,  // call `signal` with the stream's error, which is taken away by it
+    signal,  // call `task`, if there is one, as for a task; then `finish`, once all work so far is done, with the
+             // stream's error, which is taken away by it
+    graph_begin,  // ops from here to graph_end may be replayed as one graph
+    graph_end,
   };
 
   std::atomic<Command*> next{nullptr};
@@ -35,9 +38,19 @@ struct Command {
   const accel_op* op = nullptr;
   int32_t nargs = 0;
   accel_arg args[kMaxArgs];
+  bool held = false;              // by a bracket: neither cleared nor recycled yet
   std::vector<RefCounted*> keep;  // what the arguments point into
   std::function<void(StreamBackend&)> task;
-  std::function<void(StreamBackend&, const Failure*)> signal;
+  std::function<void(const Failure*)> finish;
+
+  // Entries of page lists that a device does not know yet: words [from, from + count) of table_words go to `to`.
+  struct TableRun {
+    int32_t* to;
+    uint32_t from;
+    uint32_t count;
+  };
+  std::vector<TableRun> table_runs;
+  std::vector<int32_t> table_words;
 
   // Room inside the command for descriptors. `arena_start` must be called with the total before any `arena_take`.
   void arena_start(size_t bytes) {
@@ -68,7 +81,9 @@ struct Command {
     for (RefCounted* object : keep) object->release();
     keep.clear();
     if (task) task = nullptr;
-    if (signal) signal = nullptr;
+    if (finish) finish = nullptr;
+    table_runs.clear();
+    table_words.clear();
     kind = Kind::none;
   }
 

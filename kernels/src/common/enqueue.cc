@@ -44,7 +44,7 @@ size_t arena_bytes(const HostArg& arg) {
     case ACCEL_ARG_INTS:
       return Command::arena_size<int32_t>(arg.ints_size);
     case ACCEL_ARG_KV:
-      return Command::arena_size<accel_kv>(1) + Command::arena_size<accel_kv_head>(arg.kv->heads.size());
+      return Command::arena_size<accel_kv>(1) + 2 * Command::arena_size<accel_kv_head>(arg.kv->heads.size());
     default:
       return 0;
   }
@@ -64,6 +64,19 @@ void put_tensor(Command& command, accel_arg& to, const Tensor& tensor) {
   descriptor->byte_offset = 0;
   to.tensor = descriptor;
   command.hold(&tensor.storage());
+}
+
+// Where the page lists are on the device: `device_head` points to host memory until the worker has put it there.
+void put_mirrored(Backend& backend, Command& command, accel_kv& kv, const KvView& view) {
+  auto* heads = command.arena_take<accel_kv_head>(view.heads.size());
+  for (size_t i = 0; i < view.heads.size(); i++) {
+    KvTable& table = *view.tables[i / kv.heads];
+    heads[i] = view.heads[i];
+    heads[i].key_pages = table.mirrored(backend, heads[i].key_pages);
+    heads[i].value_pages = table.mirrored(backend, heads[i].value_pages);
+    heads[i].position_pages = table.mirrored(backend, heads[i].position_pages);
+  }
+  kv.device_head = heads;
 }
 
 void put(Stream& stream, Command& command, const OpEntry& entry, size_t index, const HostArg& arg) {
@@ -112,6 +125,7 @@ void put(Stream& stream, Command& command, const OpEntry& entry, size_t index, c
       std::copy(arg.kv->heads.begin(), arg.kv->heads.end(), heads);
       *kv = arg.kv->kv;
       kv->head = heads;
+      if (stream.backend().device().type != ACCEL_DEVICE_CPU) put_mirrored(stream.backend(), command, *kv, *arg.kv);
       to.kv = kv;
       for (const RefCounted* held : arg.kv->holds) command.hold(held);
       return;
@@ -147,6 +161,7 @@ void KvView::add(KvSequence& sequence, int32_t layer) {
   }
   KvTable& table = sequence.table(layer);
   holds.push_back(&table);
+  tables.push_back(&table);
   heads.resize(heads.size() + shape.heads);
   sequence.describe(layer, heads.data() + heads.size() - shape.heads);
   kv.sequences++;
@@ -156,6 +171,7 @@ void KvView::set(KvSequence& sequence, const accel_kv_head* from, KvTable& table
   clear();
   describe(sequence);
   holds.push_back(&table);
+  tables.push_back(&table);
   heads.assign(from, from + sequence.shape().heads);
   kv.sequences = 1;
 }
@@ -176,6 +192,11 @@ void enqueue_op(Stream& stream, const OpEntry& entry, const HostArg* args, size_
     command->op = entry.op;
     command->nargs = static_cast<int32_t>(count);
     check_op(*entry.op, command->args, command->nargs, device, ThreadPool::instance().threads());
+    // Last: from here on nothing fails, so the mirrors get what they are told to have got.
+    for (size_t i = 0; device.type != ACCEL_DEVICE_CPU && i < count; i++) {
+      if (args[i].kind != ACCEL_ARG_KV) continue;
+      for (KvTable* table : args[i].kv->tables) table->send(*command);
+    }
   } catch (...) {
     stream.give_back(command);
     throw;

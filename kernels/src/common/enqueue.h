@@ -16,11 +16,13 @@ struct KvView {
   accel_kv kv{};  // kv.head is filled in when the command is built
   std::vector<accel_kv_head> heads;
   std::vector<const RefCounted*> holds;
+  std::vector<KvTable*> tables;  // of each sequence
   Stream* stream = nullptr;
 
   void clear() {
     heads.clear();
     holds.clear();
+    tables.clear();
     kv = {};
     stream = nullptr;
   }

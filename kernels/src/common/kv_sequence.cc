@@ -65,6 +65,7 @@ KvTable& KvSequence::writable(Layer& layer, bool overwrite, int32_t row_pages, i
   }
   if (overwrite) {
     // Nobody else reads this table, so entries left over from before a truncation are free again.
+    layer.table->overwritten();
     for (int32_t h = 0; h < shape_.heads; h++) {
       layer.table->row_end(h) = row_pages_of(layer.heads[h].slots());
       layer.table->position_end(h) = position_pages_of(layer.heads[h].slots());

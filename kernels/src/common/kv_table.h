@@ -2,6 +2,9 @@
 //
 // Commands on the stream keep a table alive and read it later, so entries that a command may have seen never change:
 // new entries are appended in place, anything else happens in a copy unless nobody but the sequence holds the table.
+//
+// A device with memory of its own reads a mirror of the table. Commands bring the entries that are new since the last
+// one along and write them in stream order, so the mirror needs no such care.
 #ifndef ACCEL_COMMON_KV_TABLE_H
 #define ACCEL_COMMON_KV_TABLE_H
 
@@ -10,7 +13,9 @@
 #include <cstring>
 #include <vector>
 
+#include "common/command.h"
 #include "common/ref.h"
+#include "common/storage.h"
 
 namespace accel {
 
@@ -22,7 +27,9 @@ class KvTable final : public RefCounted {
         stride_(2 * row_pages + position_pages),
         entries_(static_cast<size_t>(heads) * stride_, -1),
         row_end_(heads, 0),
-        position_end_(heads, 0) {}
+        position_end_(heads, 0),
+        sent_rows_(heads, 0),
+        sent_positions_(heads, 0) {}
 
   int32_t row_capacity() const { return row_capacity_; }
   int32_t position_capacity() const { return position_capacity_; }
@@ -34,6 +41,33 @@ class KvTable final : public RefCounted {
   // One past the last entry ever written: a command may have seen everything below.
   int32_t& row_end(int32_t head) { return row_end_[head]; }
   int32_t& position_end(int32_t head) { return position_end_[head]; }
+
+  // Where a list of this table is in the mirror; the mirror is made when it is first asked for (it may throw).
+  const int32_t* mirrored(Backend& backend, const int32_t* list) {
+    if (!mirror_) mirror_ = Storage::allocate(backend, entries_.size() * sizeof(int32_t), "a table of KV pages");
+    return reinterpret_cast<const int32_t*>(mirror_->data()) + (list - entries_.data());
+  }
+  // Puts everything the mirror does not have yet into a command that will be pushed.
+  void send(Command& command) {
+    if (!mirror_) return;
+    for (size_t h = 0; h < row_end_.size(); h++) {
+      auto head = static_cast<int32_t>(h);
+      if (sent_rows_[h] < row_end_[h]) {
+        send(command, keys(head) + sent_rows_[h], row_end_[h] - sent_rows_[h]);
+        send(command, values(head) + sent_rows_[h], row_end_[h] - sent_rows_[h]);
+        sent_rows_[h] = row_end_[h];
+      }
+      if (sent_positions_[h] < position_end_[h]) {
+        send(command, positions(head) + sent_positions_[h], position_end_[h] - sent_positions_[h]);
+        sent_positions_[h] = position_end_[h];
+      }
+    }
+  }
+  // Entries were or will be overwritten: the mirror needs them all again.
+  void overwritten() {
+    std::fill(sent_rows_.begin(), sent_rows_.end(), 0);
+    std::fill(sent_positions_.begin(), sent_positions_.end(), 0);
+  }
 
   // A copy with room for at least this many pages a head.
   Ref<KvTable> clone(int32_t row_pages, int32_t position_pages) {
@@ -51,12 +85,22 @@ class KvTable final : public RefCounted {
   }
 
  private:
+  void send(Command& command, const int32_t* entries, int32_t count) {
+    auto* to = reinterpret_cast<int32_t*>(mirror_->data()) + (entries - entries_.data());
+    command.table_runs.push_back(
+        {to, static_cast<uint32_t>(command.table_words.size()), static_cast<uint32_t>(count)});
+    command.table_words.insert(command.table_words.end(), entries, entries + count);
+  }
+
   int32_t row_capacity_;
   int32_t position_capacity_;
   int32_t stride_;
   std::vector<int32_t> entries_;
   std::vector<int32_t> row_end_;
   std::vector<int32_t> position_end_;
+  Ref<Storage> mirror_;
+  std::vector<int32_t> sent_rows_;
+  std::vector<int32_t> sent_positions_;
 };
 
 }  // namespace accel

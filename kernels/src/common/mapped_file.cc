@@ -51,7 +51,7 @@ Ref<Tensor> MappedFile::tensor(Backend& backend, DType dtype, const Shape& shape
     Ref<RefCounted> owner = Ref<RefCounted>::share(this);
     return Tensor::at(Storage::borrow(backend, data_ + offset, length, std::move(owner)), 0, dtype, shape);
   }
-  Ref<Tensor> copy = Tensor::empty(backend, dtype, shape);
+  Ref<Tensor> copy = Tensor::empty(backend, dtype, shape, FirstUse::host);
   if (length > 0) backend.fill(copy->data(), data_ + offset, length);
   return copy;
 }

@@ -14,6 +14,10 @@ namespace accel {
 struct MemoryInfo {
   size_t total;
   size_t free;
+  // What this process took from the device, now and at most; only where the runtime takes it all itself.
+  bool counted = false;
+  size_t used = 0;
+  size_t peak = 0;
 };
 
 // Of the machine, or of the control group the process lives in when that is smaller.

@@ -25,7 +25,7 @@ class PagePool final : public RefCounted {
   size_t peak_bytes() const { return peak_ * page_bytes_; }
   void reset_peak() { peak_ = used_.load(std::memory_order_relaxed); }
 
-  // Throws ERR_ACCEL_OUT_OF_MEMORY unless `count` pages can be taken.
+  // Throws ERR_ACCEL_OUT_OF_MEMORY unless `count` pages can be taken; puts memory behind them where that is needed.
   void require(size_t count);
   // A page with one reference. `require` comes first.
   int32_t take();
@@ -45,11 +45,25 @@ class PagePool final : public RefCounted {
  private:
   PagePool(Ref<Stream> stream, size_t page_bytes, size_t pages);
   ~PagePool() override;
+  // The first and the last chunk that a page lies in.
+  std::pair<size_t, size_t> chunks_of(int32_t page) const {
+    size_t at = page * page_bytes_;
+    return {at / chunk_bytes_, (at + page_bytes_ - 1) / chunk_bytes_};
+  }
+  void commit(int32_t page);
+  void count_in_chunks(int32_t page, int32_t change);
+  void trim_chunks();
 
   Ref<Stream> stream_;
   size_t page_bytes_;
   size_t pages_;
   uint8_t* base_;
+  size_t chunk_bytes_;  // 0: the system puts memory behind pages by itself
+  struct Chunk {
+    int32_t pages = 0;  // in use
+    bool committed = false;
+  };
+  std::vector<Chunk> chunks_;
   std::vector<int32_t> references_;  // as long as the highest page ever taken
   std::vector<int32_t> free_;
   std::atomic<size_t> used_{0};

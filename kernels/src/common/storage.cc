@@ -8,8 +8,8 @@ constexpr size_t kListedBytes = 8 << 20;
 
 }  // namespace
 
-Ref<Storage> Storage::allocate(Backend& backend, size_t bytes, const std::string& name) {
-  void* data = backend.allocate(bytes, name.c_str());
+Ref<Storage> Storage::allocate(Backend& backend, size_t bytes, const std::string& name, FirstUse use) {
+  void* data = backend.allocate(bytes, name.c_str(), use);
   Ref<Storage> storage(new Storage(backend, data, bytes, {}));
   if (bytes >= kListedBytes) {
     storage->listed_ = true;

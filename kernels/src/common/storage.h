@@ -13,7 +13,8 @@ namespace accel {
 class Storage final : public RefCounted {
  public:
   // Uninitialised memory of a device. `name` describes it in out-of-memory messages.
-  static Ref<Storage> allocate(Backend& backend, size_t bytes, const std::string& name);
+  static Ref<Storage> allocate(Backend& backend, size_t bytes, const std::string& name,
+                               FirstUse use = FirstUse::stream);
   // Memory that `owner` keeps alive, for example a mapped file.
   static Ref<Storage> borrow(Backend& backend, void* data, size_t bytes, Ref<RefCounted> owner);
 

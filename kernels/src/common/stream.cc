@@ -2,7 +2,6 @@
 
 #include <cstdarg>
 #include <cstdio>
-#include <new>
 #include <thread>
 #include <utility>
 
@@ -34,12 +33,6 @@ std::string vformat(const char* format, va_list args) {
   return text;
 }
 
-// Says which op it was, unless the op did.
-Failure named(const accel_op& op, const Failure& error) {
-  if (error.message().starts_with(std::string(op.name) + ":")) return error;
-  return Failure(error.code(), std::string(op.name) + ": " + error.message());
-}
-
 int record_failure(const accel_call* call, const char* code, const char* format, ...) {
   va_list args;
   va_start(args, format);
@@ -57,6 +50,11 @@ void* no_scratch(const accel_call*, size_t) {
 }
 
 }  // namespace
+
+Failure named(const accel_op& op, const Failure& error) {
+  if (error.message().starts_with(std::string(op.name) + ":")) return error;
+  return Failure(error.code(), std::string(op.name) + ": " + error.message());
+}
 
 Ref<Stream> Stream::create(Backend& backend) {
   Ref<Stream> stream(new Stream(backend));
@@ -113,10 +111,17 @@ void Stream::push_task(std::function<void(StreamBackend&)> task, bool always) {
   push(command);
 }
 
-void Stream::push_signal(std::function<void(StreamBackend&, const Failure*)> signal) {
+void Stream::push_signal(Start start, Finish finish) {
   Command* command = acquire();
   command->kind = Command::Kind::signal;
-  command->signal = std::move(signal);
+  command->task = std::move(start);
+  command->finish = std::move(finish);
+  push(command);
+}
+
+void Stream::push_kind(Command::Kind kind) {
+  Command* command = acquire();
+  command->kind = kind;
   push(command);
 }
 
@@ -139,57 +144,76 @@ Command* Stream::wait_for_next(Command* last) {
   return next;
 }
 
+void Stream::recycle(Command* command) {
+  command->recycled = used_.load(std::memory_order_relaxed);
+  while (!used_.compare_exchange_weak(command->recycled, command, std::memory_order_release)) {
+  }
+}
+
 void Stream::work() {
   for (;;) {
     Command* last = first_;
     Command* command = wait_for_next(last);
     first_ = command;
-    last->recycled = used_.load(std::memory_order_relaxed);
-    while (!used_.compare_exchange_weak(last->recycled, last, std::memory_order_release)) {
-    }
+    if (!last->held) recycle(last);
     bool end = command->kind == Command::Kind::none;
-    if (!end && !cancelled_.load(std::memory_order_relaxed)) execute(*command);
+    if (!cancelled_.load(std::memory_order_relaxed)) {
+      if (collect(*command)) continue;
+      if (!end) execute(*command);
+    }
     command->clear();
-    if (end) return;
+    if (!end) continue;
+    for (Command* held : bracket_) {  // cancelled inside a bracket
+      held->clear();
+      recycle(held);
+    }
+    return;
   }
 }
 
 void Stream::execute(Command& command) {
-  try {
-    switch (command.kind) {
-      case Command::Kind::op:
-        if (!error_) run_op(command);
-        break;
-      case Command::Kind::task:
-        if (!error_) command.task(*device_);
-        break;
-      case Command::Kind::always:
-        command.task(*device_);
-        break;
-      case Command::Kind::signal: {
-        if (!error_) {
-          try {
-            device_->wait();
-          } catch (const Failure& error) {
-            error_ = error;
-          }
-        }
-        std::optional<Failure> error = std::exchange(error_, std::nullopt);
-        command.signal(*device_, error ? &*error : nullptr);
-        break;
-      }
-      case Command::Kind::none:
-        break;
-    }
-  } catch (const Failure& error) {
-    remember(command, error);
-  } catch (const std::bad_alloc&) {
-    remember(command, Failure("ERR_ACCEL_OUT_OF_MEMORY", "the process has no memory left"));
-  } catch (const std::exception& error) {
-    remember(command, Failure("ERR_ACCEL_INTERNAL", error.what()));
-  } catch (...) {
-    remember(command, Failure("ERR_ACCEL_INTERNAL", "a kernel threw something that is no exception"));
+  switch (command.kind) {
+    case Command::Kind::op:
+      run(command);
+      break;
+    case Command::Kind::task:
+      if (!error_) guard(command, [&] { command.task(*device_); });
+      break;
+    case Command::Kind::always:
+      guard(command, [&] { command.task(*device_); });
+      break;
+    case Command::Kind::signal:
+      signal(command);
+      break;
+    case Command::Kind::graph_begin:
+      collecting_ = device_->has_graphs();
+      break;
+    case Command::Kind::graph_end:
+      if (collecting_) run_bracket(nullptr);
+      collecting_ = false;
+      break;
+    case Command::Kind::none:
+      break;
   }
+}
+
+void Stream::run(Command& command) {
+  guard(command, [&] {
+    if (error_) {
+      device_->update_tables(command);
+    } else {
+      run_op(command);
+    }
+  });
+}
+
+void Stream::signal(Command& command) {
+  if (!error_ && command.task) guard(command, [&] { command.task(*device_); });
+  // The stream goes on at once; an error that the device itself finds before this point is known later.
+  auto error = std::exchange(error_, std::nullopt);
+  device_->then([finish = std::move(command.finish), error = std::move(error)](const Failure* found) {
+    finish(error ? &*error : found);
+  });
 }
 
 void Stream::remember(const Command& command, const Failure& error) {
@@ -213,11 +237,11 @@ void Stream::run_op(Command& command) {
   call.host = &host;
   call.ran = op_ran;
   call.fail = record_failure;
-  device_->prepare(call);
   struct Done {
     StreamBackend& device;
     ~Done() { device.op_done(); }
   } done{*device_};
+  device_->prepare(call, command);
   int result = device_->function(op)(&call);
   if (host.error) throw std::move(*host.error);
   if (result != ACCEL_OK) {
@@ -226,18 +250,27 @@ void Stream::run_op(Command& command) {
   if (!host.named.load(std::memory_order_relaxed)) count(op.name);
 }
 
-void Stream::count(const char* name) {
+void Stream::count(const char* name, int64_t runs) {
+  if (capturing_) {  // only devices that compute nothing on the host capture: this is the worker
+    for (auto& [known, sum] : *capturing_) {
+      if (known != name) continue;
+      sum += runs;
+      return;
+    }
+    capturing_->emplace_back(name, runs);
+    return;
+  }
   size_t at = (reinterpret_cast<uintptr_t>(name) >> 3) * 0x9E3779B97F4A7C15ull >> 56;
   for (size_t tries = 0; tries < kCounters; tries++, at = (at + 1) % kCounters) {
     const char* there = counters_[at].name.load(std::memory_order_relaxed);
     if (!there && counters_[at].name.compare_exchange_strong(there, name)) there = name;
     if (there == name) {
-      counters_[at].runs.fetch_add(1, std::memory_order_relaxed);
+      counters_[at].runs.fetch_add(runs, std::memory_order_relaxed);
       return;
     }
   }
   std::lock_guard lock(overflow_mutex_);
-  overflow_[name]++;
+  overflow_[name] += runs;
 }
 
 std::map<std::string, int64_t> Stream::kernels() {

@@ -35,12 +35,12 @@ int64_t Shape::elements() const {
   return elements;
 }
 
-Ref<Tensor> Tensor::empty(Backend& backend, DType dtype, const Shape& shape) {
+Ref<Tensor> Tensor::empty(Backend& backend, DType dtype, const Shape& shape, FirstUse use) {
   size_t bytes = shape.elements() * dtype_bytes(dtype);
   // Only a large tensor's name is ever shown: building it for every activation would cost more than the memory.
   std::string name =
       bytes < (8 << 20) ? "a tensor" : std::string("a ") + dtype_name(dtype) + " tensor " + shape.text();
-  return Ref<Tensor>(new Tensor(Storage::allocate(backend, bytes, name), 0, dtype, shape, bytes));
+  return Ref<Tensor>(new Tensor(Storage::allocate(backend, bytes, name, use), 0, dtype, shape, bytes));
 }
 
 Ref<Tensor> Tensor::at(Ref<Storage> storage, size_t offset, DType dtype, const Shape& shape) {

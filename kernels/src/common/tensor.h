@@ -19,7 +19,7 @@ struct Shape {
 
 class Tensor final : public RefCounted {
  public:
-  static Ref<Tensor> empty(Backend& backend, DType dtype, const Shape& shape);
+  static Ref<Tensor> empty(Backend& backend, DType dtype, const Shape& shape, FirstUse use = FirstUse::stream);
   // `offset` bytes into a storage; throws unless the tensor lies inside it.
   static Ref<Tensor> at(Ref<Storage> storage, size_t offset, DType dtype, const Shape& shape);
 

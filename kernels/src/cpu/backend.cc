@@ -51,7 +51,7 @@ class CpuStream final : public StreamBackend {
     if (base_) backend_.release(base_, kScratchBytes);
   }
 
-  void prepare(accel_call& call) override {
+  void prepare(accel_call& call, Command&) override {
     current_ = this;
     call.device = backend_.device();
     call.threads = ThreadPool::instance().threads();
@@ -103,7 +103,7 @@ class CpuStream final : public StreamBackend {
     }
   }
 
-  void wait() override {}
+  void then(std::function<void(const Failure*)> done) override { done(nullptr); }
 
  private:
   void* scratch(size_t bytes) {
@@ -145,7 +145,7 @@ void CpuBackend::check() const {
   ThreadPool::configured_threads();
 }
 
-void* CpuBackend::allocate(size_t bytes, const char* what) {
+void* CpuBackend::allocate(size_t bytes, const char* what, FirstUse) {
   void* block = blocks().take(bytes);
   if (block) return block;
   MemoryInfo memory = host_memory();

@@ -8,10 +8,11 @@ namespace accel::cpu {
 
 class CpuBackend final : public Backend {
  public:
+  std::string id() const override { return "cpu"; }
   accel_device device() const override { return {ACCEL_DEVICE_CPU, 0}; }
   DeviceInfo info() const override;
   void check() const override;
-  void* allocate(size_t bytes, const char* what) override;
+  void* allocate(size_t bytes, const char* what, FirstUse use = FirstUse::stream) override;
   void release(void* data, size_t bytes) override;
   void fill(void* device, const void* host, size_t bytes) override;
   uint8_t* reserve_pages(size_t bytes) override;

@@ -13,8 +13,9 @@ struct OpTable {
 };
 
 OpTable linear_ops();       // gemm/linear.cc: linear
+OpTable linear_group_ops(); // gemm/group.cc: linear_group, gated_linear
 OpTable elementwise_ops();  // ops/elementwise.cc: embedding, rmsnorm, swiglu, add, cast, gather_rows, count_nonfinite
-OpTable rope_ops();         // ops/rope.cc: rope_table, rope
+OpTable rope_ops();         // ops/rope.cc: rope_table, rope, rope_append
 OpTable kv_ops();           // ops/kv.cc: kv_append, kv_gather, kv_read
 OpTable attention_ops();    // ops/attention.cc: attention
 OpTable signal_ops();       // ops/signals.cc: observe_scores, column_sums
@@ -22,6 +23,9 @@ OpTable select_ops();       // ops/select.cc: topk
 OpTable sample_ops();       // ops/sample.cc: sample
 
 const accel_op_library* builtin_library();
+
+// Gives a built-in op its function for CUDA; false when there is no such op. Not while ops are being enqueued.
+bool set_cuda_kernel(const char* name, accel_op_fn run);
 
 }  // namespace accel::cpu
 #endif

@@ -10,7 +10,7 @@ namespace {
 Napi::Value setup(const Napi::CallbackInfo& info) {
   Environment& environment = Environment::of(info.Env());
   environment.error_constructor = Napi::Persistent(info[0].As<Napi::Function>());
-  backends(text_at(info, 1));
+  set_backend_folder(text_at(info, 1));
   return info.Env().Undefined();
 }
 
@@ -28,6 +28,10 @@ Napi::Object describe(Napi::Env env, const DeviceInfo& device) {
   Napi::Object memory = Napi::Object::New(env);
   memory["total"] = static_cast<double>(device.memory.total);
   memory["free"] = static_cast<double>(device.memory.free);
+  if (device.memory.counted) {
+    memory["used"] = static_cast<double>(device.memory.used);
+    memory["peak"] = static_cast<double>(device.memory.peak);
+  }
   Napi::Object object = Napi::Object::New(env);
   object["id"] = device.id;
   object["kind"] = device.kind;
@@ -47,17 +51,25 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
 
 // openDevice(id) → index into devices()
 Napi::Value open_device(const Napi::CallbackInfo& info) {
-  Backend* backend = find_backend(text_at(info, 0));
-  backend->check();
-  const std::vector<Backend*>& known = backends();
-  size_t index = 0;
-  while (known[index] != backend) index++;
+  size_t index = find_backend(text_at(info, 0));
+  backend_at(index).check();
   return Napi::Number::New(info.Env(), static_cast<double>(index));
+}
+
+// deviceInfo(device) → DeviceInfo
+Napi::Value device_info(const Napi::CallbackInfo& info) {
+  return describe(info.Env(), backend_at(id_at(info, 0)).info());
+}
+
+// deviceResetPeak(device)
+Napi::Value device_reset_peak(const Napi::CallbackInfo& info) {
+  backend_at(id_at(info, 0)).reset_peak();
+  return info.Env().Undefined();
 }
 
 // streamCreate(device) → id
 Napi::Value stream_create(const Napi::CallbackInfo& info) {
-  Backend& backend = *backends().at(id_at(info, 0));
+  Backend& backend = backend_at(id_at(info, 0));
   return Napi::Number::New(info.Env(), Environment::of(info.Env()).add(Stream::create(backend)));
 }
 
@@ -67,7 +79,7 @@ Napi::Value stream_sync(const Napi::CallbackInfo& info) {
   auto& stream = environment.get<Stream>(id_at(info, 0), "stream");
   napi_deferred deferred;
   Napi::Value promise = environment.completions->promise(info.Env(), &deferred);
-  stream.push_signal([deferred, completions = environment.completions](StreamBackend&, const Failure* error) {
+  stream.push_signal(nullptr, [deferred, completions = environment.completions](const Failure* error) {
     completions->post(deferred, error, [](Napi::Env env) { return env.Undefined(); });
   });
   return promise;
@@ -78,6 +90,28 @@ Napi::Value stream_kernels(const Napi::CallbackInfo& info) {
   auto& stream = Environment::of(info.Env()).get<Stream>(id_at(info, 0), "stream");
   Napi::Object object = Napi::Object::New(info.Env());
   for (auto& [name, runs] : stream.kernels()) object[name] = static_cast<double>(runs);
+  return object;
+}
+
+// streamGraphBegin(stream), streamGraphEnd(stream)
+Napi::Value stream_graph_begin(const Napi::CallbackInfo& info) {
+  Environment::of(info.Env()).get<Stream>(id_at(info, 0), "stream").graph_begin();
+  return info.Env().Undefined();
+}
+
+Napi::Value stream_graph_end(const Napi::CallbackInfo& info) {
+  Environment::of(info.Env()).get<Stream>(id_at(info, 0), "stream").graph_end();
+  return info.Env().Undefined();
+}
+
+// streamGraphs(stream) → {captured, replayed, eager, reason}
+Napi::Value stream_graphs(const Napi::CallbackInfo& info) {
+  GraphCounts counts = Environment::of(info.Env()).get<Stream>(id_at(info, 0), "stream").graphs();
+  Napi::Object object = Napi::Object::New(info.Env());
+  object["captured"] = static_cast<double>(counts.captured);
+  object["replayed"] = static_cast<double>(counts.replayed);
+  object["eager"] = static_cast<double>(counts.eager);
+  if (!counts.reason.empty()) object["reason"] = counts.reason;
   return object;
 }
 
@@ -96,6 +130,11 @@ void export_devices(Napi::Env env, Napi::Object exports) {
   exports["openDevice"] = Napi::Function::New<guarded<open_device>>(env);
   exports["streamCreate"] = Napi::Function::New<guarded<stream_create>>(env);
   exports["streamSync"] = Napi::Function::New<guarded<stream_sync>>(env);
+  exports["deviceInfo"] = Napi::Function::New<guarded<device_info>>(env);
+  exports["deviceResetPeak"] = Napi::Function::New<guarded<device_reset_peak>>(env);
+  exports["streamGraphBegin"] = Napi::Function::New<guarded<stream_graph_begin>>(env);
+  exports["streamGraphEnd"] = Napi::Function::New<guarded<stream_graph_end>>(env);
+  exports["streamGraphs"] = Napi::Function::New<guarded<stream_graphs>>(env);
   exports["streamKernels"] = Napi::Function::New<guarded<stream_kernels>>(env);
   exports["dispose"] = Napi::Function::New<guarded<dispose>>(env);
 }

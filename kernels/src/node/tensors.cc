@@ -40,16 +40,16 @@ void check_size(const Tensor& tensor, size_t bytes) {
 Napi::Value tensor_empty(const Napi::CallbackInfo& info) {
   Environment& environment = Environment::of(info.Env());
   Shape shape = shape_from(environment, id_at(info, 2));
-  return add_owner(info.Env(), Tensor::empty(*backends()[id_at(info, 0)], static_cast<DType>(int_at(info, 1)), shape));
+  return add_owner(info.Env(), Tensor::empty(backend_at(id_at(info, 0)), static_cast<DType>(int_at(info, 1)), shape));
 }
 
 // tensorFrom(device, dtype, ndim, data) → id
 Napi::Value tensor_from(const Napi::CallbackInfo& info) {
   Environment& environment = Environment::of(info.Env());
-  Backend& backend = *backends()[id_at(info, 0)];
+  Backend& backend = backend_at(id_at(info, 0));
   Shape shape = shape_from(environment, id_at(info, 2));
   Bytes bytes = bytes_at(info, 3);
-  Ref<Tensor> tensor = Tensor::empty(backend, static_cast<DType>(int_at(info, 1)), shape);
+  Ref<Tensor> tensor = Tensor::empty(backend, static_cast<DType>(int_at(info, 1)), shape, FirstUse::host);
   check_size(*tensor, bytes.size);
   if (bytes.size > 0) backend.fill(tensor->data(), bytes.data, bytes.size);
   return add_owner(info.Env(), std::move(tensor));
@@ -86,6 +86,11 @@ Napi::Value tensor_write(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+struct ReadTarget {
+  std::unique_ptr<uint8_t[]> data;
+  std::unique_ptr<uint16_t[]> halves;  // what a 16-bit tensor arrives in before it is widened
+};
+
 // tensorRead(stream, tensor) → Promise<ArrayBuffer>; 16-bit floats arrive as float32
 Napi::Value tensor_read(const Napi::CallbackInfo& info) {
   Environment& environment = Environment::of(info.Env());
@@ -100,31 +105,30 @@ Napi::Value tensor_read(const Napi::CallbackInfo& info) {
   }
   napi_deferred deferred;
   Napi::Value promise = environment.completions->promise(info.Env(), &deferred);
-  stream.push_signal([deferred, half, dtype, size, completions = environment.completions,
-                      from = Ref<Tensor>::share(&tensor)](StreamBackend& device, const Failure* error) {
-    if (error) return completions->post(deferred, error, nullptr);
-    // Into memory of our own: the array of a dead environment must not be written to.
-    std::shared_ptr<uint8_t[]> data;
-    try {
-      data = std::make_shared_for_overwrite<uint8_t[]>(size);
-      if (half) {
-        auto raw = std::make_unique_for_overwrite<uint16_t[]>(size / 4);
-        device.download(raw.get(), from->data(), size / 2);
-        widen(dtype, raw.get(), reinterpret_cast<float*>(data.get()), size / 4);
-      } else {
-        device.download(data.get(), from->data(), size);
-      }
-    } catch (const std::bad_alloc&) {
-      Failure failure("ERR_ACCEL_OUT_OF_MEMORY",
-                      "no memory for reading " + format_bytes(static_cast<double>(size)));
-      return completions->post(deferred, &failure, nullptr);
-    }
-    completions->post(deferred, nullptr, [data, size](Napi::Env env) -> Napi::Value {
-      Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, size);
-      if (size > 0) std::memcpy(buffer.Data(), data.get(), size);
-      return buffer;
-    });
-  });
+  // Into memory of our own: the array of a dead environment must not be written to.
+  auto target = std::make_shared<ReadTarget>();
+  stream.push_signal(
+      [target, half, size, from = Ref<Tensor>::share(&tensor)](StreamBackend& device) {
+        try {
+          target->data = std::make_unique_for_overwrite<uint8_t[]>(size);
+          if (half) target->halves = std::make_unique_for_overwrite<uint16_t[]>(size / 4);
+        } catch (const std::bad_alloc&) {
+          fail("ERR_ACCEL_OUT_OF_MEMORY", "no memory for reading %s", format_bytes(static_cast<double>(size)).c_str());
+        }
+        if (size > 0) device.download(half ? static_cast<void*>(target->halves.get()) : target->data.get(), from->data(), from->bytes());
+      },
+      [deferred, half, dtype, size, target, completions = environment.completions](const Failure* error) {
+        if (error) return completions->post(deferred, error, nullptr);
+        if (half) {
+          widen(dtype, target->halves.get(), reinterpret_cast<float*>(target->data.get()), size / 4);
+          target->halves = nullptr;
+        }
+        completions->post(deferred, nullptr, [target, size](Napi::Env env) -> Napi::Value {
+          Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, size);
+          if (size > 0) std::memcpy(buffer.Data(), target->data.get(), size);
+          return buffer;
+        });
+      });
   return promise;
 }
 
@@ -144,8 +148,26 @@ Napi::Value file_tensor(const Napi::CallbackInfo& info) {
   Environment& environment = Environment::of(info.Env());
   auto& file = environment.get<MappedFile>(id_at(info, 0), "mapped file");
   Shape shape = shape_from(environment, id_at(info, 3));
-  return add(info.Env(), file.tensor(*backends()[id_at(info, 1)], static_cast<DType>(int_at(info, 2)), shape,
+  return add(info.Env(), file.tensor(backend_at(id_at(info, 1)), static_cast<DType>(int_at(info, 2)), shape,
                                      size_at(info, 4, "byteOffset")));
+}
+
+// tensorTo(tensor, stream) → id: a copy on the stream's device
+Napi::Value tensor_to(const Napi::CallbackInfo& info) {
+  Environment& environment = Environment::of(info.Env());
+  auto& tensor = environment.get<Tensor>(id_at(info, 0), "tensor");
+  auto& stream = environment.get<Stream>(id_at(info, 1), "stream");
+  if (tensor.storage().backend().device().type != ACCEL_DEVICE_CPU) {
+    fail("ERR_ACCEL_ARGUMENT", "only a tensor of the CPU can be copied to another device; this one is on %s. read() it first",
+         tensor.storage().backend().id().c_str());
+  }
+  Ref<Tensor> copy = Tensor::empty(stream.backend(), tensor.dtype(), tensor.shape());
+  if (tensor.bytes() > 0) {
+    stream.push_task([from = Ref<Tensor>::share(&tensor), copy](StreamBackend& device) {
+      device.upload(copy->data(), from->data(), from->bytes());
+    });
+  }
+  return add_owner(info.Env(), std::move(copy));
 }
 
 // fileBytes(file, offset, length) → ArrayBuffer
@@ -174,6 +196,7 @@ void export_tensors(Napi::Env env, Napi::Object exports) {
   exports["fileOpen"] = Napi::Function::New<guarded<file_open>>(env);
   exports["fileSize"] = Napi::Function::New<guarded<file_size>>(env);
   exports["fileTensor"] = Napi::Function::New<guarded<file_tensor>>(env);
+  exports["tensorTo"] = Napi::Function::New<guarded<tensor_to>>(env);
   exports["fileBytes"] = Napi::Function::New<guarded<file_bytes>>(env);
 }
 

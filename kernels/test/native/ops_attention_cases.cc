@@ -56,7 +56,13 @@ void check_attention(Random& rng, const AttentionCase& a) {
   ok(make(3, out, &lse), "attention");
   std::vector<double> want, want_lse;
   reference_attention(q, cache, a.lens, masks, scale, want, want_lse);
-  const double e = excess(out, want, a.scale_q > 1 ? 1.5e-5 : 1e-6), el = excess(lse, want_lse, a.scale_q > 1 ? 3e-5 : 2e-6);
+  // On CUDA the weights of 16-bit values are rounded to their type before the second product (as in FlashAttention), and
+  // exp2 and log2 are the hardware's.
+  const bool sharp = a.scale_q > 1;
+  const double rounded_weights = a.type == Type::bf16 ? 0x1p-8 : a.type == Type::f16 ? 0x1p-11 : sharp ? 6e-5 : 4e-6;
+  const double unit = setup.cuda ? rounded_weights : sharp ? 1.5e-5 : 1e-6;
+  const double lse_unit = (sharp ? 3e-5 : 2e-6) * (setup.cuda ? 4 : 1);
+  const double e = excess(out, want, unit), el = excess(lse, want_lse, lse_unit);
   expect(e < 1.1 && el < 1.1, "attention %s kv=%d g=%d d=%d m=%d n=%d window=%d gaps=%d ranges=%d ragged=%d: out %g lse %g", type_name(a.type),
          a.kv_heads, a.group, a.d, a.lens[0], a.history[0] + a.lens[0], a.window, a.gaps, a.ranges, a.ragged, e, el);
 
@@ -81,7 +87,13 @@ void check_attention(Random& rng, const AttentionCase& a) {
     std::vector<int32_t> r1;
     if (a.ranges) r1 = {ranges[2 * b], ranges[2 * b + 1]};
     ok(Call("attention", 2).tensor(o1).none().tensor(q1).kv(one).ints({(int)m}).real(scale).integer(a.causal).integer(a.window).ints(r1).run(), "alone");
-    expect(memcmp(o1.bytes.data(), out.bytes.data() + token * row, (size_t)(m * row)) == 0, "attention of sequence %zu differs alone", b);
+    if (setup.cuda) {
+      // The keys are split by how many blocks there is work for, so the order of the sums is the batch's.
+      const std::vector<double> part(want.begin() + token * heads * a.d, want.begin() + (token + m) * heads * a.d);
+      expect(excess(o1, part, unit) < 1.1, "attention of sequence %zu alone: %g", b, excess(o1, part, unit));
+    } else {
+      expect(memcmp(o1.bytes.data(), out.bytes.data() + token * row, (size_t)(m * row)) == 0, "attention of sequence %zu differs alone", b);
+    }
     token += m;
   }
 }
@@ -92,7 +104,9 @@ void test_attention() {
   Random rng(5);
   for (const Type t : activations) {
     for (const int d : {8, 24, 64, 72, 80, 96, 128, 256}) {
+      if (setup.small && d != 24 && d != 64 && d != 128) continue;
       for (const int g : {1, 2, 3, 5, 8}) {
+        if (setup.small && g != 1 && g != 5) continue;
         AttentionCase a;
         a.type = t;
         a.d = d;
@@ -113,7 +127,7 @@ void test_attention() {
       }
     }
   }
-  for (int round = 0; round < 150; ++round) {
+  for (int round = 0; round < (setup.small ? 6 : 150); ++round) {
     AttentionCase a;
     a.type = activations[round % 3];
     a.d = round % 2 ? 64 : 16;
@@ -133,6 +147,7 @@ void test_attention() {
     }
     check_attention(rng, a);
   }
+  if (setup.small) return;
   AttentionCase a;                 // several key splits, both kernels
   for (const Type t : {Type::f32, Type::bf16}) {
     a.type = t;
@@ -152,7 +167,8 @@ void test_attention() {
 
 void test_signals() {
   Random rng(6);
-  for (int round = 0; round < 60; ++round) {
+  const double limit = setup.cuda ? 20 : 5;  // exp2 is the hardware's there
+  for (int round = 0; round < (setup.small ? 6 : 60); ++round) {
     const Type t = activations[round % 3];
     const int heads = (int)pick(rng, 1, 2), g = (int)pick(rng, 1, 5), d = round % 4 ? 8 * (int)pick(rng, 1, 4) : 64;
     const int n = (int)pick(rng, 1, round % 10 == 0 ? 2600 : 700), m = (int)pick(rng, 1, std::min(n, round % 3 ? 40 : 8)), reduce = (int)pick(rng, 0, 3);
@@ -168,12 +184,13 @@ void test_signals() {
     ok(Call("observe_scores", 1).tensor(again).tensor(q).kv(cache).real(scale).integer(reduce).run(), "observe_scores");
     expect(out.bytes == again.bytes, "observe_scores differs with the number of threads");
     const auto want = reference_columns(q, cache, scale, reduce);
-    expect(excess(out, want, 3e-6) < 5, "observe_scores %s m=%d n=%d g=%d reduce=%d: %g", type_name(t), m, n, g, reduce, excess(out, want, 3e-6));
+    expect(excess(out, want, 3e-6) < limit, "observe_scores %s m=%d n=%d g=%d reduce=%d: %g", type_name(t), m, n, g, reduce, excess(out, want, 3e-6));
     Tensor o(t, {m, heads * g, d}), lse(Type::f32, {m, heads * g});
     ok(Call("attention").tensor(o).tensor(lse).tensor(q).kv(cache).ints({m}).real(scale).integer(1).integer(0).ints({}).run(), "attention");
     ok(Call("column_sums").tensor(sums).tensor(q).tensor(lse).kv(cache).real(scale).integer(reduce).run(), "column_sums");
-    expect(excess(sums, want, 3e-6) < 5, "column_sums %s m=%d n=%d g=%d reduce=%d: %g", type_name(t), m, n, g, reduce, excess(sums, want, 3e-6));
+    expect(excess(sums, want, 3e-6) < limit, "column_sums %s m=%d n=%d g=%d reduce=%d: %g", type_name(t), m, n, g, reduce, excess(sums, want, 3e-6));
   }
+  if (setup.small) return;
   // More rows than one flush of the fp32 sums.
   Cache cache(Type::f32, 1, 8, 16);
   cache.add({1200}, {0}, {0});
@@ -182,7 +199,7 @@ void test_signals() {
   Tensor q = random_tensor(rng, Type::f32, {1200, 2, 8}, 3), out(Type::f32, {1, 1200});
   ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(0.35).integer(2).run(), "observe_scores");
   const auto want = reference_columns(q, cache, 0.35, 2);
-  expect(excess(out, want, 3e-6) < 8, "observe_scores over 1200 queries: %g", excess(out, want, 3e-6));
+  expect(excess(out, want, 3e-6) < 2 * limit, "observe_scores over 1200 queries: %g", excess(out, want, 3e-6));
 }
 
 namespace {

@@ -24,6 +24,10 @@ inline void expect(bool good, const char* format, ...) {
 
 inline void ok(const std::string& error, const char* what) { expect(error.empty(), "%s: %s", what, error.c_str()); }
 
+inline void refused(const std::string& error, const char* code, const char* part) {
+  expect(error.rfind(code, 0) == 0 && error.find(part) != std::string::npos, "expected %s naming %s, got: %s", code, part, error.c_str());
+}
+
 inline const Type activations[] = {Type::f32, Type::bf16, Type::f16};
 
 // Largest difference, as a multiple of `unit` + `rel` * |want| (rel: rounding of the result's dtype).
@@ -41,6 +45,18 @@ inline double excess(Tensor& got, const std::vector<double>& want, double unit) 
 }
 
 inline std::vector<int> repeat(int n, int value) { return std::vector<int>((size_t)n, value); }
+
+// In ops_cache_cases.cc.
+void test_rope();
+void test_rope_append();
+void test_kv();
+
+// In ops_linear_cases.cc.
+void test_linear();
+
+// In ops_select_cases.cc.
+void test_topk();
+void test_sample();
 
 // In ops_attention_cases.cc.
 void test_attention();

@@ -1,4 +1,5 @@
-// A tiny host for the op ABI: tensors, a paged cache with scattered pages, and accel_call with std::thread.
+// A tiny host for the op ABI: tensors, a paged cache with scattered pages, and accel_call with std::thread. The same
+// calls run on CUDA when `setup.cuda` says so (ops_device.h); the checks run here in both cases.
 #ifndef ACCEL_TEST_OPS_HOST_H
 #define ACCEL_TEST_OPS_HOST_H
 
@@ -20,6 +21,7 @@
 #include "accel/op.h"
 #include "cpu/builtin.h"
 #include "cpu/ops/dtypes.h"
+#include "ops_device.h"
 
 namespace test {
 
@@ -72,16 +74,16 @@ struct Tensor {
   Tensor(Type type_, std::vector<int64_t> shape_) : shape(std::move(shape_)), type(type_) {
     int64_t n = 1;
     for (const int64_t s : shape) n *= s;
-    bytes.assign((size_t)n * accel::cpu::type_bytes(type) + 64, 0xee);
+    bytes.assign((size_t)n * accel::cpu::type_bytes(type) + guard_bytes, 0xee);
   }
-  int64_t size() const { return (int64_t)(bytes.size() - 64) / accel::cpu::type_bytes(type); }
+  int64_t size() const { return (int64_t)(bytes.size() - guard_bytes) / accel::cpu::type_bytes(type); }
   const accel_tensor* view() {
     t = {bytes.data(), {ACCEL_DEVICE_CPU, 0}, (int32_t)shape.size(), dtype(type), shape.data(), nullptr, 0};
     return &t;
   }
   // 0xee behind the end must survive every op.
   bool intact() const {
-    return std::all_of(bytes.end() - 64, bytes.end(), [](uint8_t b) { return b == 0xee; });
+    return std::all_of(bytes.end() - guard_bytes, bytes.end(), [](uint8_t b) { return b == 0xee; });
   }
   template <class T>
   T* as() { return reinterpret_cast<T*>(bytes.data()); }
@@ -181,7 +183,8 @@ class Cache {
       table.push_back({h.pages[0].data(), h.pages[1].data(), h.pages[2].data(), h.rows, h.gap_at, h.gap});
     }
     kv = {memory.data(), page_bytes,         dtype(type_), dim_, (int32_t)heads.size() / heads_,
-          heads_,        rows_per_page_, positions_per_page, table.data()};
+          heads_,        rows_per_page_, positions_per_page, table.data(),
+          nullptr,       0};
   }
 
   uint8_t* address(int which, int head, int64_t r) {
@@ -230,14 +233,14 @@ class Cache {
 class Call {
  public:
   explicit Call(const char* op, int threads = 3) : threads_(threads) {
-    using namespace accel::cpu;
-    for (const OpTable& table : {elementwise_ops(), rope_ops(), kv_ops(), attention_ops(), signal_ops(), select_ops(),
-                                 sample_ops()}) {
-      for (int i = 0; i < table.count; ++i) {
-        if (strcmp(table.ops[i].name, op) == 0) op_ = table.ops + i;
-      }
+    const accel_op_library* library = accel::cpu::builtin_library();
+    for (int i = 0; i < library->count; ++i) {
+      if (strcmp(library->ops[i].name, op) == 0) op_ = library->ops + i;
     }
-    if (op_ == nullptr) abort();
+    if (op_ == nullptr) {
+      printf("there is no op %s\n", op);
+      abort();
+    }
   }
   Call& tensor(Tensor& t) {
     tensors_.push_back(&t);
@@ -280,6 +283,10 @@ class Call {
     call.fail = report;
     error_.clear();
     if (op_->check != nullptr && op_->check(&call) != ACCEL_OK) return error_.empty() ? "no message" : error_;
+    if (setup.cuda) {
+      error_ = run_on_cuda(op_->name, args_, kernels);
+      return !error_.empty() || !kernels.empty() ? error_ : "did not report its kernel";
+    }
     if (op_->cpu(&call) != ACCEL_OK) return error_.empty() ? "no message" : error_;
     blocks_.clear();
     for (const Tensor* t : tensors_) {

@@ -34,7 +34,7 @@ int failures = 0;
 std::string wait(Stream& stream) {
   std::atomic<bool> done{false};
   std::string code;
-  stream.push_signal([&](StreamBackend&, const Failure* error) {
+  stream.push_signal(nullptr, [&](const Failure* error) {
     if (error) code = error->code();
     done.store(true);
     done.notify_one();
@@ -231,7 +231,6 @@ void forks_and_readers() {
 }  // namespace
 
 int main() {
-  backends(".");
   pool_covers_every_index_once();
   streams_run_in_order_and_forget_errors();
   tensors_move_between_streams_and_threads();

@@ -26,8 +26,8 @@ export interface Bench {
   readonly geometry: Geometry;
 }
 
-export function makeBench(geometry: Geometry, pages = 4096): Bench {
-  const device = Device.open();
+export function makeBench(geometry: Geometry, pages = 4096, on = 'cpu'): Bench {
+  const device = Device.open(on);
   const stream = device.createStream();
   const pool = new PagePool(stream, {
     pageBytes: geometry.pageBytes,

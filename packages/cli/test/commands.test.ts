@@ -177,7 +177,7 @@ describe('errors', () => {
     const { stdout } = await accel(['devices', '--json']);
     const absent = (JSON.parse(stdout) as unknown[]).length + 7;
     const { exitCode, stderr } = await accel(['generate', 'hello', '--device', String(absent)]);
-    expect(stderr).toMatch(/^error ERR_ACCEL_NO_DEVICE: /);
+    expect(stderr).toMatch(/^error ERR_ACCEL_(NO_DEVICE|DEVICE_UNAVAILABLE): /);
     expect(exitCode).toBe(1);
   });
 

@@ -1,6 +1,6 @@
-import { AccelError } from '@accel/kernels';
+import { AccelError, type Tensor } from '@accel/kernels';
 import { Batch, type BatchItem } from './engine/batch.js';
-import { forwardPass } from './engine/forward.js';
+import { forwardPass, passInputs } from './engine/forward.js';
 import type { SequenceState } from './engine/state.js';
 import type { Model } from './model.js';
 import { assertStrict } from './receipt/strict.js';
@@ -69,16 +69,7 @@ async function run(
     const started = performance.now();
     for (const { state, tokens } of batchItems) startTurn(state, tokens.length);
     const batch = new Batch(runtime, batchItems, 'prefill');
-    const pass = forwardPass(batch);
-    let step = pass.next();
-    while (step.done !== true) {
-      await runtime.stream.synchronize();
-      throwIfAborted(signal);
-      options.onProgress?.({ layer: step.value, layers: runtime.spec.layers, tokens: batch.rows });
-      step = pass.next();
-    }
-    const all = step.value;
-    await runtime.stream.synchronize();
+    const all = await drive(batch, options);
     const seconds = (performance.now() - started) / 1000;
     let row = 0;
     for (const [i, { sequence }] of items.entries()) {
@@ -100,6 +91,33 @@ async function run(
     throw error;
   }
   for (const backup of backups) backup.dispose();
+}
+
+/** Enqueues a prefill layer by layer. One layer is always waiting behind the one that runs: the device never idles. */
+async function drive(batch: Batch, options: AppendOptions): Promise<Tensor> {
+  const { stream, spec } = batch.runtime;
+  const pass = forwardPass(batch, passInputs(batch));
+  let running: { layer: number; done: Promise<void> } | undefined;
+  const finish = async (): Promise<void> => {
+    if (running === undefined) return;
+    const { layer, done } = running;
+    running = undefined;
+    await done;
+    throwIfAborted(options.signal);
+    options.onProgress?.({ layer, layers: spec.layers, tokens: batch.rows });
+  };
+  for (;;) {
+    const step = pass.next();
+    if (step.done === true) {
+      await finish();
+      await stream.synchronize();
+      return step.value;
+    }
+    const done = stream.synchronize();
+    done.catch(() => undefined); // reported when it is awaited
+    await finish();
+    running = { layer: step.value, done };
+  }
 }
 
 /** Lets the selector make room and checks that the turn fits the model's window. */

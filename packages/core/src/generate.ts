@@ -1,7 +1,7 @@
-import { AccelError, Tensor, type Stream } from '@accel/kernels';
+import { AccelError, ops, Tensor } from '@accel/kernels';
 import { occupyAll, throwIfAborted } from './append.js';
 import { Batch } from './engine/batch.js';
-import { forwardPass } from './engine/forward.js';
+import { forwardPass, passInputs } from './engine/forward.js';
 import { Sampler, type SamplingOptions } from './engine/sampler.js';
 import { StopMatcher } from './engine/stop.js';
 import type { Model } from './model.js';
@@ -75,13 +75,20 @@ export async function* generateBatch(
       runs.filter((run) => run.sequence.pending !== undefined),
     );
     let active = runs;
+    using drawn = Tensor.empty(model.device, 'int32', [runs.length]);
     while (active.length > 0) {
       throwIfAborted(signal);
-      const ids = await draw(model, active);
-      const events = active.map((run, i) => run.accept(ids[i] as number));
+      const drawing = draw(model, active, drawn);
+      // On a GPU the next step starts before its tokens have been read: it finds them on the device.
+      const early = model.runtime.runsAhead && active.every((run) => run.wantsMore);
+      if (early) await step(model, active, drawing.ids);
+      const ids = await drawing.read();
+      const events = active.map((run, i) => run.accept(ids[i] as number, early));
       active = active.filter((run) => !run.finished);
-      throwIfAborted(signal);
-      await step(model, active);
+      if (!early) {
+        throwIfAborted(signal);
+        await step(model, active);
+      }
       yield* events;
     }
   } finally {
@@ -132,10 +139,18 @@ class Run implements Disposable {
     this.sampler = new Sampler(model.device, { ...options, seed: (options.seed ?? 0) + index });
   }
 
-  /** Takes a drawn token: decides whether it is the last and what text it completes. */
-  accept(id: number): BatchTokenEvent {
+  /** The token that is being drawn is not the last one that has room. */
+  get wantsMore(): boolean {
+    return this.#count + 1 < this.#limit;
+  }
+
+  /**
+   * Takes a drawn token: decides whether it is the last and what text it completes.
+   * @param fed it has already gone through the model
+   */
+  accept(id: number, fed: boolean): BatchTokenEvent {
     const index = this.#count++;
-    this.sequence.pending = id;
+    if (!fed) this.sequence.pending = id;
     const ended = this.#ends.has(id) ? 'eos' : this.#stopTokens.has(id) ? 'stop' : undefined;
     const shown =
       ended === undefined
@@ -191,48 +206,66 @@ function room(sequence: Sequence, most: number): number {
   return good;
 }
 
-/** Feeds the newest token of each sequence; only enqueues, the device works on while the caller goes on. */
-async function step(model: Model, runs: readonly Run[]): Promise<void> {
+/**
+ * Feeds the newest token of each sequence; only enqueues, the device works on while the caller goes on.
+ * @param drawn the tokens, when they are on the device only
+ */
+async function step(model: Model, runs: readonly Run[], drawn?: Tensor): Promise<void> {
   if (runs.length === 0) return;
-  await model.runtime.lock.run(() => {
+  const { runtime } = model;
+  await runtime.lock.run(() => {
     const items = runs.map(({ sequence }) => ({
       state: sequence.state,
       tokens: Int32Array.of(sequence.pending ?? 0),
       logits: 1,
     }));
-    const logits = enqueue(new Batch(model.runtime, items, 'decode'), runs);
+    using logits = enqueue(new Batch(runtime, items, 'decode', drawn), runs);
     for (const [i, { sequence }] of runs.entries()) {
+      const own = Tensor.empty(runtime.device, 'float32', [1, runtime.spec.vocabSize]);
+      ops.gatherRows(runtime.stream, own, logits, Int32Array.of(i));
       sequence.pending = undefined;
       sequence.counters.decodeTokens += 1;
-      sequence.setLogits(runs.length === 1 ? logits : logits.slice(i, i + 1));
+      sequence.setLogits(own);
     }
-    if (runs.length > 1) logits.dispose();
   });
 }
 
-/** Enqueues a whole decode step. If that fails half-way (out of pages, say), the caches are uneven: give up on them. */
+/**
+ * Enqueues a whole decode step, as a graph where the device has graphs. If that fails half-way (out of pages, say),
+ * the caches are uneven: give up on them.
+ */
 function enqueue(batch: Batch, runs: readonly Run[]): Tensor {
   try {
-    const pass = forwardPass(batch);
+    const pass = forwardPass(batch, passInputs(batch));
     let next = pass.next();
-    while (next.done !== true) next = pass.next();
-    return next.value;
+    batch.runtime.stream.graph(() => {
+      while (next.done !== true) next = pass.next();
+    });
+    return next.value as Tensor;
   } catch (error) {
     for (const { sequence } of runs) sequence.fail(error);
     throw error;
   }
 }
 
-/** Draws one token for every run and waits for the ids: the one read of a decode step. */
-async function draw(model: Model, runs: readonly Run[]): Promise<Int32Array> {
-  const { stream, device } = model;
+/** Tokens on their way from the device. */
+interface Drawing {
+  /** int32 `[runs]`; valid until the next draw. */
+  readonly ids: Tensor;
+  /** Waits for the ids: the one read of a decode step. */
+  read(): Promise<Int32Array>;
+}
+
+/** Draws one token for every run into the front of `drawn` and starts to read them. */
+function draw(model: Model, runs: readonly Run[], drawn: Tensor): Drawing {
+  const { stream } = model;
   const started = performance.now();
-  using out = Tensor.empty(device, 'int32', [runs.length]);
+  const ids = runs.length === drawn.size ? drawn : drawn.slice(0, runs.length);
   for (const [i, run] of runs.entries()) {
     run.sequence.assertUsable('generate');
     const logits = run.sequence.lastLogits as Tensor;
     const rows = logits.shape[0] ?? 1;
-    using slot = out.slice(i, i + 1);
+    using slot = ids.slice(i, i + 1);
     if (rows === 1) {
       run.sampler.enqueue(stream, slot, logits);
     } else {
@@ -240,19 +273,22 @@ async function draw(model: Model, runs: readonly Run[]): Promise<Int32Array> {
       run.sampler.enqueue(stream, slot, last);
     }
   }
-  const ids = (await readOrFail(out, stream, runs)) as Int32Array;
-  const seconds = (performance.now() - started) / 1000;
-  for (const { sequence } of runs) sequence.counters.decodeSeconds += seconds / runs.length;
-  return ids;
+  const reading = ids.read(stream);
+  reading.catch(() => undefined); // reported by read()
+  return {
+    ids,
+    read: async () => {
+      const tokens = (await orFail(reading, runs)) as Int32Array;
+      const seconds = (performance.now() - started) / 1000;
+      for (const { sequence } of runs) sequence.counters.decodeSeconds += seconds / runs.length;
+      return tokens;
+    },
+  };
 }
 
-async function readOrFail(
-  tensor: Tensor,
-  stream: Stream,
-  runs: readonly Run[],
-): Promise<Awaited<ReturnType<Tensor['read']>>> {
+async function orFail<T>(reading: Promise<T>, runs: readonly Run[]): Promise<T> {
   try {
-    return await tensor.read(stream);
+    return await reading;
   } catch (error) {
     for (const { sequence } of runs) sequence.fail(error);
     throw error;

@@ -25,7 +25,7 @@ export interface LoadModelOptions {
   dtype?: 'auto' | ComputeDType;
   /** Most bytes the KV cache of all sequences may take. Default: half of the device's free memory. */
   kvBytes?: number;
-  /** Prompt tokens that go through a layer together; more needs more scratch memory. Default 512. */
+  /** Prompt tokens that go through a layer together; more needs more scratch memory. Default 512, on a GPU 8192. */
   chunkTokens?: number;
   /** Look for NaN and infinity in the weights. Default true. */
   checkWeights?: boolean;
@@ -122,7 +122,7 @@ export class Model implements Disposable {
  * Loads a Hugging Face model directory (config.json, safetensors, tokenizer.json). Weights whose format is already
  * the compute format stay in the memory-mapped file; others are converted once.
  * @throws AccelError `ERR_ACCEL_FILE`, `ERR_ACCEL_CONFIG`, `ERR_ACCEL_ARCHITECTURE`, `ERR_ACCEL_WEIGHTS`,
- *   `ERR_ACCEL_TOKENIZER`, `ERR_ACCEL_NO_DEVICE`, `ERR_ACCEL_ABORTED`
+ *   `ERR_ACCEL_TOKENIZER`, `ERR_ACCEL_NO_DEVICE`, `ERR_ACCEL_DEVICE_UNAVAILABLE`, `ERR_ACCEL_ABORTED`
  */
 export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<Model> {
   const { spec, family } = await readModelConfig(path);
@@ -131,10 +131,12 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
     : undefined;
   const device = Device.open(options.device ?? 'cpu');
   const dtype = computeDType(options.dtype ?? 'auto', spec);
-  const chunkTokens = positive('chunkTokens', options.chunkTokens ?? 512);
+  const { info } = device;
+  const gpu = info.kind !== 'cpu';
+  const chunkTokens = positive('chunkTokens', options.chunkTokens ?? (gpu ? 8192 : 512));
   const capacityBytes = positive(
     'kvBytes',
-    options.kvBytes ?? Math.floor(device.info.memory.free / 2),
+    options.kvBytes ?? Math.floor(info.memory.free / 2),
   );
   using cleanup = new Cleanup();
   const stream = cleanup.use(device.createStream());
@@ -158,6 +160,7 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
     dtype,
     workspace,
     rope,
+    runsAhead: gpu,
     chunkTokens,
     lock: new Lock(),
   };

@@ -9,19 +9,14 @@
 
 #include <cmath>
 
-#include "accel/op.h"
+#include "snapkv_pool.h"
 
 namespace {
 
-enum { kOut, kScores, kPrefix, kKernel, kKind };
-enum { kAverage = 0, kMaximum = 1 };
+using namespace accel_snapkv;
 
 bool is_f32_matrix(const accel_tensor* t) {
   return t->ndim == 2 && t->dtype.code == ACCEL_FLOAT && t->dtype.bits == 32;
-}
-
-float* data(const accel_arg& arg) {
-  return reinterpret_cast<float*>(static_cast<uint8_t*>(arg.tensor->data) + arg.tensor->byte_offset);
 }
 
 int check(const accel_call* call) {
@@ -53,12 +48,6 @@ int check(const accel_call* call) {
   }
   return ACCEL_OK;
 }
-
-struct Pool {
-  float* out;
-  const float* scores;
-  int64_t columns, prefix, kernel, kind;
-};
 
 // Every output is summed anew, in column order: a running sum would give equal inputs unequal sums, and ties are
 // decided by position.
@@ -96,15 +85,15 @@ void run_range(void* user, int64_t begin, int64_t end, int32_t) {
 
 int run(const accel_call* call) {
   const accel_tensor* scores = call->args[kScores].tensor;
-  Pool pool{data(call->args[kOut]), data(call->args[kScores]), scores->shape[1], call->args[kPrefix].i,
-            call->args[kKernel].i,  call->args[kKind].i};
+  Pool pool = pool_of(call);
   call->ran(call, "snapkv_pool");
   call->parallel(call, scores->shape[0] * scores->shape[1], 4096, run_range, &pool);
   return ACCEL_OK;
 }
 
 const accel_op ops[] = {
-    {"snapkv_pool", "out:tensor, scores:tensor, prefix:int, kernel:int, kind:int", check, run, nullptr},
+    {"snapkv_pool", "out:tensor, scores:tensor, prefix:int, kernel:int, kind:int", check, run,
+     snapkv_pool_cuda},
 };
 const accel_op_library library = {ACCEL_OP_ABI, ACCEL_LIBRARY_NAME, ACCEL_LIBRARY_VERSION, 1, ops};
 

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { compose, full, loadModel, type Model, type Policy } from '@accel/core';
 import { needlePath } from '@accel/needle';
-import { describeShared, sharedPath } from '@accel/testkit';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describeDevices, describeShared, sharedPath } from '@accel/testkit';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { snapkv } from '../src/index.js';
 
 interface NeedlePrompt {
@@ -12,10 +12,10 @@ interface NeedlePrompt {
   readonly references: readonly string[];
 }
 
-describe('on the embedded model', () => {
+describeDevices('the embedded model', (device) => {
   let model: Model;
   beforeAll(async () => {
-    model = await loadModel(needlePath, { dtype: 'float32' });
+    model = await loadModel(needlePath, { device, dtype: 'float32' });
   });
   afterAll(() => model.dispose());
 

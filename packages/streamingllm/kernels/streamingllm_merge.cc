@@ -11,21 +11,16 @@
 #include <cmath>
 #include <initializer_list>
 
-#include "accel/op.h"
 #include "half.h"
+#include "streamingllm_merge.h"
 
 namespace {
 
-enum { kOut, kLse, kA, kALse, kB, kBLse };
+using namespace accel_streamingllm;
 
 bool is_f32(const accel_tensor* t) { return t->dtype.code == ACCEL_FLOAT && t->dtype.bits == 32; }
 bool is_bf16(const accel_tensor* t) { return t->dtype.code == ACCEL_BFLOAT && t->dtype.bits == 16; }
 bool is_f16(const accel_tensor* t) { return t->dtype.code == ACCEL_FLOAT && t->dtype.bits == 16; }
-
-template <class T>
-T* data(const accel_tensor* t) {
-  return reinterpret_cast<T*>(static_cast<uint8_t*>(t->data) + t->byte_offset);
-}
 
 // `t` has the first `ndim` dimensions of `like`.
 bool agrees(const accel_tensor* t, const accel_tensor* like, int32_t ndim) {
@@ -61,16 +56,6 @@ int check(const accel_call* call) {
   return ACCEL_OK;
 }
 
-struct Merge {
-  void* out;
-  float* lse;
-  const void* a;
-  const float* a_lse;
-  const void* b;
-  const float* b_lse;
-  int64_t dim;
-};
-
 template <class T>
 void merge_rows(void* user, int64_t begin, int64_t end, int32_t) {
   const Merge& merge = *static_cast<const Merge*>(user);
@@ -96,23 +81,19 @@ void merge_rows(void* user, int64_t begin, int64_t end, int32_t) {
 
 int run(const accel_call* call) {
   const accel_tensor* out = call->args[kOut].tensor;
-  const accel_tensor* lse = call->args[kLse].tensor;
-  Merge merge{data<uint8_t>(out),
-              lse == nullptr ? nullptr : data<float>(lse),
-              data<uint8_t>(call->args[kA].tensor),
-              data<float>(call->args[kALse].tensor),
-              data<uint8_t>(call->args[kB].tensor),
-              data<float>(call->args[kBLse].tensor),
-              out->shape[2]};
-  const int64_t rows = out->shape[0] * out->shape[1];
+  Merge merge = merge_of(call);
   call->ran(call, "streamingllm_merge");
-  call->parallel(call, rows, 64, is_f32(out) ? merge_rows<float> : is_bf16(out) ? merge_rows<Bf16> : merge_rows<F16>,
+  call->parallel(call, merge.rows, 64,
+                 is_f32(out)    ? merge_rows<float>
+                 : is_bf16(out) ? merge_rows<Bf16>
+                                : merge_rows<F16>,
                  &merge);
   return ACCEL_OK;
 }
 
 const accel_op ops[] = {
-    {"streamingllm_merge", "out:tensor, lse:tensor?, a:tensor, a_lse:tensor, b:tensor, b_lse:tensor", check, run, nullptr},
+    {"streamingllm_merge", "out:tensor, lse:tensor?, a:tensor, a_lse:tensor, b:tensor, b_lse:tensor", check, run,
+     streamingllm_merge_cuda},
 };
 const accel_op_library library = {ACCEL_OP_ABI, ACCEL_LIBRARY_NAME, ACCEL_LIBRARY_VERSION, 1, ops};
 

@@ -1,6 +1,7 @@
 import { compose, loadModel, type Model } from '@accel/core';
 import { needlePath } from '@accel/needle';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describeDevices } from '@accel/testkit';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { streamingllm, type StreamingllmOptions } from '../src/index.js';
 
 const FILLER =
@@ -18,10 +19,10 @@ function prompt(before: number, after: number): string {
   return task + FILLER.repeat(before) + NEEDLE + FILLER.repeat(after) + QUESTION;
 }
 
-describe('on the embedded model', () => {
+describeDevices('the embedded model', (device) => {
   let model: Model;
   beforeAll(async () => {
-    model = await loadModel(needlePath, { dtype: 'float32' });
+    model = await loadModel(needlePath, { device, dtype: 'float32' });
   });
   afterAll(() => model.dispose());
 

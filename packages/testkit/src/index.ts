@@ -9,7 +9,7 @@ export { writeTinyCheckpoint } from './checkpoint.js';
 export type { TinyCheckpoint, TinyCheckpointOptions } from './checkpoint.js';
 export { conformance } from './conformance/suite.js';
 export type { BadOptions, ConformanceOptions, Step } from './conformance/types.js';
-export { describeDevices } from './devices.js';
+export { describeDevices, testDevices } from './devices.js';
 export { errorWith } from './errors.js';
 export { generated, tokenMajor } from './generator.js';
 export { describeGolden, describeShared, goldenCases, goldenConfigErrors } from './golden.js';

@@ -1,20 +1,19 @@
 // kv_append, kv_gather, kv_read: row copies through the page tables. Bit-exact; no arithmetic.
 #include "cpu/builtin.h"
 #include "cpu/ops/args.h"
+#include "cpu/ops/kv_append.h"
 #include "cpu/ops/kv_rows.h"
 
 namespace accel::cpu {
-namespace {
 
 // ---- kv_append  kv:kv, k:tensor[T,Hk,d], v:tensor[T,Hk,d], positions:tensor i32[T], lens:ints[B]
 // Row i of sequence b's part goes to row n - lens[b] + i of every head, where n is that head's row count.
 
-int kv_append_check(const accel_call* call) {
-  Checker check(call, "kv_append");
-  check.kv(0, "kv", -1);
-  if (!check.ok()) return check.result();
-  const accel_kv& kv = *call->args[0].kv;
-  const accel_ints lens = call->args[4].ints;
+void check_append(Checker& check, const accel_call* call, const AppendArgs& at) {
+  check.kv(at.kv, "kv", -1);
+  if (!check.ok()) return;
+  const accel_kv& kv = *call->args[at.kv].kv;
+  const accel_ints lens = call->args[at.lens].ints;
   check.require(lens.size == kv.sequences, "ERR_ACCEL_SHAPE", "lens has %lld entries but kv has %d sequences",
                 (long long)lens.size, kv.sequences);
   int64_t total = 0;
@@ -28,18 +27,18 @@ int kv_append_check(const accel_call* call) {
                     (long long)b, lens.data[b], h, rows);
     }
   }
-  check.kv_dtype(1, "k", 0, "kv").kv_dtype(2, "v", 0, "kv").dtype(3, "positions", {Type::i32});
-  check.shape(1, "k", "[T,Hk,d]", {total, kv.heads, kv.head_dim});
-  check.shape(2, "v", "[T,Hk,d]", {total, kv.heads, kv.head_dim});
-  return check.shape(3, "positions", "[T]", {total}).result();
+  check.kv_dtype(at.k, "k", at.kv, "kv").kv_dtype(at.v, "v", at.kv, "kv").dtype(at.positions, "positions", {Type::i32});
+  check.shape(at.k, "k", "[T,Hk,d]", {total, kv.heads, kv.head_dim});
+  check.shape(at.v, "v", "[T,Hk,d]", {total, kv.heads, kv.head_dim});
+  check.shape(at.positions, "positions", "[T]", {total});
 }
 
-int kv_append(const accel_call* call) {
-  const accel_kv& kv = *call->args[0].kv;
-  const accel_ints lens = call->args[4].ints;
-  const uint8_t* k = data<uint8_t>(tensor(call, 1));
-  const uint8_t* v = data<uint8_t>(tensor(call, 2));
-  const int32_t* positions = data<int32_t>(tensor(call, 3));
+void append_rows(const accel_call* call, const AppendArgs& at) {
+  const accel_kv& kv = *call->args[at.kv].kv;
+  const accel_ints lens = call->args[at.lens].ints;
+  const uint8_t* k = data<uint8_t>(tensor(call, at.k));
+  const uint8_t* v = data<uint8_t>(tensor(call, at.v));
+  const int32_t* positions = data<int32_t>(tensor(call, at.positions));
   const int64_t row = (int64_t)kv.head_dim * type_bytes(type_of(kv.dtype));
   int64_t first = 0;
   for (int b = 0; b < kv.sequences; ++b) {
@@ -48,14 +47,14 @@ int kv_append(const accel_call* call) {
       while (begin < end) {
         const int h = (int)(begin / count);
         const int64_t i0 = begin - h * count, i1 = end - h * count < count ? end - h * count : count;
-        const KvRows keys = kv_keys(kv, b, h), values = kv_values(kv, b, h), at = kv_positions(kv, b, h);
+        const KvRows keys = kv_keys(kv, b, h), values = kv_values(kv, b, h), where = kv_positions(kv, b, h);
         const int64_t base = keys.rows - count;
         for (int64_t i = i0; i < i1; ++i) {
           const int64_t from = ((first + i) * kv.heads + h) * row;
           memcpy(keys.row(base + i), k + from, (size_t)row);
           memcpy(values.row(base + i), v + from, (size_t)row);
         }
-        at.runs(base + i0, base + i1, [&](int64_t r, int64_t n, uint8_t* to) {
+        where.runs(base + i0, base + i1, [&](int64_t r, int64_t n, uint8_t* to) {
           memcpy(to, positions + first + (r - base), (size_t)n * 4);
         });
         begin += i1 - i0;
@@ -63,6 +62,20 @@ int kv_append(const accel_call* call) {
     });
     first += count;
   }
+}
+
+namespace {
+
+constexpr AppendArgs append_args = {0, 1, 2, 3, 4};
+
+int kv_append_check(const accel_call* call) {
+  Checker check(call, "kv_append");
+  check_append(check, call, append_args);
+  return check.result();
+}
+
+int kv_append(const accel_call* call) {
+  append_rows(call, append_args);
   call->ran(call, "kv_append");
   return ACCEL_OK;
 }

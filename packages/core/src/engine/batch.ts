@@ -1,4 +1,4 @@
-import type { Tensor } from '@accel/kernels';
+import { kvBatch, type DType, type KvArg, type Tensor } from '@accel/kernels';
 import type { Piece } from './chunks.js';
 import type { Runtime } from './runtime.js';
 import type { SequenceState } from './state.js';
@@ -19,9 +19,17 @@ export class Batch {
   /** Packed rows of all sequences. */
   readonly rows: number;
   readonly lengths: readonly number[];
+  /** The packed tokens when they exist on the device alone: drawn there and not read back yet. */
+  readonly drawn: Tensor | undefined;
 
-  constructor(runtime: Runtime, items: readonly BatchItem[], phase: 'prefill' | 'decode') {
+  constructor(
+    runtime: Runtime,
+    items: readonly BatchItem[],
+    phase: 'prefill' | 'decode',
+    drawn?: Tensor,
+  ) {
     this.runtime = runtime;
+    this.drawn = drawn;
     this.items = items;
     this.phase = phase;
     this.lengths = items.map((item) => item.tokens.length);
@@ -30,6 +38,24 @@ export class Batch {
 
   state(piece: Piece): SequenceState {
     return this.item(piece.item).state;
+  }
+
+  /** A layer's caches of some sequences, as an argument of an op. */
+  kv(pieces: readonly Piece[], layer: number): KvArg {
+    const [only] = pieces;
+    if (pieces.length === 1 && only !== undefined) return this.state(only).kv.kv(layer);
+    return kvBatch(
+      pieces.map((piece) => this.state(piece).kv),
+      layer,
+    );
+  }
+
+  /**
+   * Scratch memory of the pass in the compute format. Decode steps have tensors of their own: a replayed step must
+   * find them where they were, however much a prefill has grown meanwhile.
+   */
+  scratch(name: string, shape: readonly number[], dtype: DType = this.runtime.dtype): Tensor {
+    return this.runtime.workspace.get(`${this.phase} ${name}`, dtype, shape);
   }
 
   item(index: number): BatchItem {
@@ -46,8 +72,8 @@ export class Batch {
   window(index: number): Tensor | undefined {
     const rows = this.observed(index);
     if (rows === 0) return undefined;
-    const { workspace, spec, dtype } = this.runtime;
-    return workspace.get(`observed${String(index)}`, dtype, [rows, spec.heads, spec.headDim]);
+    const { spec } = this.runtime;
+    return this.scratch(`observed ${String(index)}`, [rows, spec.heads, spec.headDim]);
   }
 
   /** Rows of {@link window}: none when the sequence's selector observes nothing. */

@@ -13,9 +13,12 @@ export interface ConvertOptions {
 /** Weights in the compute format. Disposing releases the converted copies and the views of the files. */
 export interface ReadyWeights extends ModelWeights, Disposable {}
 
+/** Bytes that are enqueued between two looks at the abort signal and two reports of progress. */
+const BATCH_BYTES = 256 * 2 ** 20;
+
 /**
- * Brings every weight to the compute format; a weight that has it already stays where it is. Tied matrices are
- * converted once.
+ * Brings every weight to the device and to the compute format; on a CPU, a weight that has the format already stays in
+ * the mapped file. Tied matrices are converted once. Copies run ahead while the next file pages are read.
  * @throws AccelError `ERR_ACCEL_NAN` naming the first weight with a NaN or an infinity
  */
 export async function convertWeights(
@@ -35,15 +38,26 @@ export async function convertWeights(
     }
   };
   try {
+    using counts = Tensor.empty(device, 'int32', [named.length]);
+    counts.write(stream, new Int32Array(named.length));
     let loadedBytes = 0;
-    for (const [name, tensor] of named) {
+    let waiting = 0;
+    for (const [index, [, tensor]] of named.entries()) {
       throwIfAborted(options.signal);
-      if (!ready.has(tensor))
-        ready.set(tensor, await convert(device, stream, name, tensor, dtype, options.check));
+      if (!ready.has(tensor)) {
+        using count = counts.slice(index, index + 1);
+        ready.set(tensor, convert(device, stream, tensor, dtype, options.check ? count : undefined));
+      }
       loadedBytes += tensor.byteLength;
+      waiting += tensor.byteLength;
+      if (waiting < BATCH_BYTES && index + 1 < named.length) continue;
+      await stream.synchronize();
+      waiting = 0;
       options.onProgress?.({ loadedBytes, totalBytes });
     }
+    refuseNonfinite(named, (await counts.read(stream)) as Int32Array);
   } catch (error) {
+    await stream.synchronize().catch(() => undefined);
     dispose();
     throw error;
   }
@@ -57,30 +71,30 @@ export async function convertWeights(
   };
 }
 
-async function convert(
+/** Only enqueues. @param count int32 `[1]`: gets the number of elements that are not finite */
+function convert(
   device: Device,
   stream: Stream,
-  name: string,
-  tensor: Tensor,
+  source: Tensor,
   dtype: DType,
-  check: boolean,
-): Promise<Tensor> {
-  if (check) {
-    using count = Tensor.empty(device, 'int32', [1]);
-    ops.countNonfinite(stream, count, tensor);
-    const [bad = 0] = await count.read(stream);
-    if (bad > 0) {
-      throw new AccelError(
-        'ERR_ACCEL_NAN',
-        `Weight ${name} holds ${String(bad)} values that are NaN or infinite. The file is damaged or was saved from a diverged run: fetch it again, or load with checkWeights: false to look into it.`,
-      );
-    }
-  }
-  if (tensor.dtype === dtype) return tensor;
-  const converted = Tensor.empty(device, dtype, tensor.shape);
-  ops.cast(stream, converted, tensor);
-  await stream.synchronize();
+  count: Tensor | undefined,
+): Tensor {
+  const here = source.to(stream);
+  if (count !== undefined) ops.countNonfinite(stream, count, here);
+  if (here.dtype === dtype) return here;
+  const converted = Tensor.empty(device, dtype, here.shape);
+  ops.cast(stream, converted, here);
+  if (here !== source) here.dispose();
   return converted;
+}
+
+function refuseNonfinite(named: readonly (readonly [string, Tensor])[], counts: Int32Array): void {
+  const index = counts.findIndex((count) => count > 0);
+  if (index < 0) return;
+  throw new AccelError(
+    'ERR_ACCEL_NAN',
+    `Weight ${named[index]?.[0] ?? ''} holds ${String(counts[index])} values that are NaN or infinite. The file is damaged or was saved from a diverged run: fetch it again, or load with checkWeights: false to look into it.`,
+  );
 }
 
 function* nameWeights(weights: ModelWeights): Generator<[string, Tensor]> {

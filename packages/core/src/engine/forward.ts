@@ -2,8 +2,29 @@ import { ops, Tensor } from '@accel/kernels';
 import type { LayerEnd } from '../policy/select.js';
 import type { Batch } from './batch.js';
 import { planChunks, planTailChunks, type Chunk } from './chunks.js';
-import { runLayer, type ChunkTensors } from './layer.js';
+import { bindChunk, type ChunkTensors } from './chunk-tensors.js';
+import { runLayer } from './layer.js';
 import { ropeTable } from './rope.js';
+
+/** What a pass reads besides weights and caches, on the device. */
+export interface PassInputs {
+  /** int32 `[rows]` */
+  readonly ids: Tensor;
+  /** int32 `[rows]` */
+  readonly positions: Tensor;
+}
+
+/** Brings token ids and positions to the device, always to the same place: a replayed step finds them there. */
+export function passInputs(batch: Batch): PassInputs {
+  const { stream, workspace } = batch.runtime;
+  workspace.trim();
+  const positions = batch.scratch('positions', [batch.rows], 'int32');
+  positions.write(stream, positionsOf(batch));
+  const ids = batch.scratch('ids', [batch.rows], 'int32');
+  if (batch.drawn === undefined) ids.write(stream, pack(batch));
+  else ops.gatherRows(stream, ids, batch.drawn, Int32Array.from({ length: batch.rows }, (_, i) => i));
+  return { ids, positions };
+}
 
 /**
  * One forward pass over a packed batch, layer-major: all rows go through a layer, then the layer's cache is
@@ -11,20 +32,20 @@ import { ropeTable } from './rope.js';
  * layers kept (Architecture §5). A decode step is the same pass with one row per sequence.
  *
  * Only enqueues work. Yields after every layer so that the caller can wait, report progress or abort there.
- * @returns float32 logits `[Σ logits, vocab]`, the rows of each sequence in order; owned by the caller
+ * @returns float32 logits `[Σ logits, vocab]`, the rows of each sequence in order; owned by the caller. Those of a
+ *   decode step are overwritten by the next one.
  */
-export function* forwardPass(batch: Batch): Generator<number, Tensor> {
+export function* forwardPass(batch: Batch, inputs: PassInputs): Generator<number, Tensor> {
   const { runtime } = batch;
-  const { stream, device, spec, dtype, workspace, weights, chunkTokens } = runtime;
-  const hidden = workspace.get('hidden', dtype, [batch.rows, spec.hiddenSize]);
-  using ids = Tensor.from(device, pack(batch), [batch.rows]);
-  using positions = Tensor.from(device, positionsOf(batch), [batch.rows]);
-  const table = workspace.get('rope', 'float32', [batch.rows, spec.rotaryDim / 2, 2]);
+  const { stream, spec, weights, chunkTokens } = runtime;
+  const { ids, positions } = inputs;
+  const hidden = batch.scratch('hidden', [batch.rows, spec.hiddenSize]);
+  const table = batch.scratch('rope', [batch.rows, spec.rotaryDim / 2, 2], 'float32');
   fillTable(batch, table, positions);
   ops.embedding(stream, hidden, ids, weights.embed);
 
   const bind = (chunks: readonly Chunk[]): ChunkTensors[] =>
-    chunks.map((chunk) => bindChunk(batch, chunk, hidden, table, positions));
+    chunks.map((chunk) => bindChunk(batch, chunk, { hidden, table, positions }));
   const chunks = bind(planChunks(batch.lengths, chunkTokens));
   const tails = batch.lengths.map((_, item) => batch.tail(item));
   const lastChunks = bind(planTailChunks(batch.lengths, tails, chunkTokens));
@@ -37,22 +58,6 @@ export function* forwardPass(batch: Batch): Generator<number, Tensor> {
   }
   for (const { state, tokens } of batch.items) state.seen += tokens.length;
   return project(batch, hidden);
-}
-
-function bindChunk(
-  batch: Batch,
-  chunk: Chunk,
-  hidden: Tensor,
-  table: Tensor,
-  positions: Tensor,
-): ChunkTensors {
-  if (chunk.begin === 0 && chunk.end === batch.rows) return { chunk, hidden, table, positions };
-  return {
-    chunk,
-    hidden: hidden.slice(chunk.begin, chunk.end),
-    table: table.slice(chunk.begin, chunk.end),
-    positions: positions.slice(chunk.begin, chunk.end),
-  };
 }
 
 /** Lets every selector look at the finished layer and evict. */
@@ -82,13 +87,20 @@ function endLayer(batch: Batch, layer: number): void {
 
 /** Final norm and output projection of the rows that get logits. */
 function project(batch: Batch, hidden: Tensor): Tensor {
-  const { stream, device, spec, dtype, workspace, weights } = batch.runtime;
+  const { device, stream, spec, weights } = batch.runtime;
   const rows = logitRows(batch);
-  const picked = workspace.get('picked', dtype, [rows.length, spec.hiddenSize]);
-  const normed = workspace.get('pickedNormed', dtype, [rows.length, spec.hiddenSize]);
-  ops.gatherRows(stream, picked, hidden, rows);
+  let picked = hidden;
+  if (rows.length < batch.rows) {
+    picked = batch.scratch('picked', [rows.length, spec.hiddenSize]);
+    ops.gatherRows(stream, picked, hidden, rows);
+  }
+  const normed = batch.scratch('picked normed', [rows.length, spec.hiddenSize]);
   ops.rmsnorm(stream, normed, picked, weights.norm, spec.normEps);
-  const logits = Tensor.empty(device, 'float32', [rows.length, spec.vocabSize]);
+  const shape = [rows.length, spec.vocabSize];
+  const logits =
+    batch.phase === 'decode'
+      ? batch.scratch('logits', shape, 'float32').view(shape)
+      : Tensor.empty(device, 'float32', shape);
   ops.linear(stream, logits, normed, weights.lmHead, null, false);
   return logits;
 }

@@ -1,19 +1,9 @@
-import { kvBatch, ops, type Tensor } from '@accel/kernels';
+import { ops, type Tensor } from '@accel/kernels';
 import type { LayerWeights } from '../models/family.js';
 import type { Batch } from './batch.js';
 import type { Chunk, Piece } from './chunks.js';
+import type { ChunkTensors } from './chunk-tensors.js';
 import { keepObserved } from './observe.js';
-
-/** The tensors of one chunk: views of the packed hidden states and rotary table. */
-export interface ChunkTensors {
-  readonly chunk: Chunk;
-  /** `[C, hidden]`, updated in place. */
-  readonly hidden: Tensor;
-  /** `[C, r/2, 2]` */
-  readonly table: Tensor;
-  /** int32 `[C]` */
-  readonly positions: Tensor;
-}
 
 /**
  * One chunk of rows through one decoder layer:
@@ -26,62 +16,35 @@ export function runLayer(
   weights: LayerWeights,
   part: ChunkTensors,
 ): void {
-  const { runtime } = batch;
-  const { stream, spec, dtype, workspace } = runtime;
-  const { chunk, hidden, table, positions } = part;
-  const rows = chunk.end - chunk.begin;
-  const { heads, kvHeads, headDim, hiddenSize, intermediateSize, normEps } = spec;
-
-  const normed = workspace.get('normed', dtype, [rows, hiddenSize]);
-  const k = workspace.get('k', dtype, [rows, kvHeads, headDim]);
-  const v = workspace.get('v', dtype, [rows, kvHeads, headDim]);
-  ops.rmsnorm(stream, normed, hidden, weights.inputNorm, normEps);
-  const flatK = workspace.get('k', dtype, [rows, kvHeads * headDim]);
-  const flatV = workspace.get('v', dtype, [rows, kvHeads * headDim]);
-  ops.linear(stream, flatK, normed, weights.k, weights.kBias ?? null, false);
-  ops.linear(stream, flatV, normed, weights.v, weights.vBias ?? null, false);
-  const interleaved = runtime.spec.ropeInterleaved;
-  ops.rope(stream, k, table, interleaved);
-  appendRows(batch, layer, chunk, k, v, positions);
-  if (!chunk.output) return;
-
-  const q = workspace.get('q', dtype, [rows, heads, headDim]);
-  const attended = workspace.get('attended', dtype, [rows, heads, headDim]);
-  const flatQ = workspace.get('q', dtype, [rows, heads * headDim]);
-  const flatAttended = workspace.get('attended', dtype, [rows, heads * headDim]);
-  ops.linear(stream, flatQ, normed, weights.q, weights.qBias ?? null, false);
-  ops.rope(stream, q, table, interleaved);
+  const { stream, spec } = batch.runtime;
+  const { chunk, hidden, normed, q, qFlat, kFlat, vFlat, attended, attendedFlat, inner } = part;
+  const keyWeights = [weights.k, weights.v];
+  const keyBiases = [weights.kBias ?? null, weights.vBias ?? null];
+  ops.rmsnorm(stream, normed, hidden, weights.inputNorm, spec.normEps);
+  if (!chunk.output) {
+    ops.linearGroup(stream, [kFlat, vFlat], normed, keyWeights, keyBiases);
+    appendRows(batch, layer, part, null);
+    return;
+  }
+  const biases = [weights.qBias ?? null, ...keyBiases];
+  ops.linearGroup(stream, [qFlat, kFlat, vFlat], normed, [weights.q, ...keyWeights], biases);
+  appendRows(batch, layer, part, q);
   keepObserved(batch, chunk, q);
   attend(batch, layer, chunk, attended, q);
-  ops.linear(stream, hidden, flatAttended, weights.o, null, true);
+  ops.linear(stream, hidden, attendedFlat, weights.o, null, true);
 
-  const gate = workspace.get('gate', dtype, [rows, intermediateSize]);
-  const up = workspace.get('up', dtype, [rows, intermediateSize]);
-  ops.rmsnorm(stream, normed, hidden, weights.postNorm, normEps);
-  ops.linear(stream, gate, normed, weights.gate, null, false);
-  ops.linear(stream, up, normed, weights.up, null, false);
-  ops.swiglu(stream, gate, gate, up);
-  ops.linear(stream, hidden, gate, weights.down, null, true);
+  ops.rmsnorm(stream, normed, hidden, weights.postNorm, spec.normEps);
+  ops.gatedLinear(stream, inner, normed, weights.gate, weights.up);
+  ops.linear(stream, hidden, inner, weights.down, null, true);
 }
 
-function appendRows(
-  batch: Batch,
-  layer: number,
-  chunk: Chunk,
-  k: Tensor,
-  v: Tensor,
-  positions: Tensor,
-): void {
-  const sequences = chunk.pieces.map((piece) => batch.state(piece).kv);
+/** Rotates queries and keys and puts the chunk's keys, values and positions into the caches. */
+function appendRows(batch: Batch, layer: number, part: ChunkTensors, q: Tensor | null): void {
+  const { stream, spec } = batch.runtime;
+  const { chunk, k, v, table, positions, lengths } = part;
   for (const piece of chunk.pieces) batch.state(piece).kv.reserve(layer, piece.end - piece.begin);
-  ops.kvAppend(
-    batch.runtime.stream,
-    kvBatch(sequences, layer),
-    k,
-    v,
-    positions,
-    lengths(chunk.pieces),
-  );
+  const kv = batch.kv(chunk.pieces, layer);
+  ops.ropeAppend(stream, q, k, v, kv, table, positions, lengths, spec.ropeInterleaved);
 }
 
 /** Attention of a chunk: one packed call for every run of sequences without an attention of their own. */
@@ -103,11 +66,8 @@ function attend(batch: Batch, layer: number, chunk: Chunk, out: Tensor, q: Tenso
     const runOut = whole ? out : out.slice(begin, end);
     const runQ = whole ? q : q.slice(begin, end);
     if (own?.attend === undefined) {
-      const run = pieces.slice(from, to);
-      const kv = kvBatch(
-        run.map((piece) => batch.state(piece).kv),
-        layer,
-      );
+      const run = whole ? pieces : pieces.slice(from, to);
+      const kv = batch.kv(run, layer);
       ops.attention(stream, runOut, null, runQ, kv, lengths(run), {
         scale: spec.attentionScale,
         causal: true,

@@ -1,3 +1,4 @@
+import { findFallbacks } from './fallbacks.js';
 import type { Receipt } from '../receipt/receipt.js';
 import type { Sequence } from '../sequence.js';
 
@@ -7,6 +8,7 @@ export function buildReceipt(sequence: Sequence): Receipt {
   const { spec } = model;
   const { measured, arithmetic } = state.kv.bytes();
   const heads = Array.from({ length: spec.kvHeads }, (_, head) => head);
+  const kernels = kernelsSince(sequence.kernelsBefore, model.stream.kernels());
   const rowBytes = 2 * spec.headDim * (state.kv.shape.dtype === 'float32' ? 4 : 2) + 4;
   return {
     policy: policy.toJSON(),
@@ -28,8 +30,8 @@ export function buildReceipt(sequence: Sequence): Receipt {
     },
     tokens: { prefill: counters.prefillTokens, decode: counters.decodeTokens },
     seconds: { prefill: counters.prefillSeconds, decode: counters.decodeSeconds },
-    kernels: kernelsSince(sequence.kernelsBefore, model.stream.kernels()),
-    fallbacks: [],
+    kernels,
+    fallbacks: findFallbacks(model.stream, model.dtype, kernels),
   };
 }
 

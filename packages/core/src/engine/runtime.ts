@@ -15,6 +15,8 @@ export interface Runtime {
   readonly dtype: DType;
   readonly workspace: Workspace;
   readonly rope: RopeCache;
+  /** A GPU: work is enqueued before the result of what runs is known. On a CPU that would only wait. */
+  readonly runsAhead: boolean;
   /** Tokens that go through a layer together in prefill. */
   readonly chunkTokens: number;
   /** Passes share the workspace, so they run one after another. */

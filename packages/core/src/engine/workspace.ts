@@ -11,7 +11,8 @@ interface Slot {
  * Named scratch tensors that are reused from call to call.
  *
  * Ops run in order on one stream, so a tensor may be handed out again as soon as the ops that read it are
- * enqueued. A slot only grows; the views of a slot are cached, so that a decode step allocates nothing.
+ * enqueued. A slot only grows; the views of a slot are cached, so that a decode step allocates nothing. Ask for the
+ * largest shape of a name first: growing a slot releases the views that were handed out.
  */
 export class Workspace implements Disposable {
   readonly #device: Device;
@@ -34,12 +35,18 @@ export class Workspace implements Disposable {
     const key = shape.join('x');
     let view = slot.views.get(key);
     if (view === undefined) {
-      if (slot.views.size >= MAX_VIEWS) releaseViews(slot);
       using part = slot.storage.slice(0, size);
       view = part.view(shape);
       slot.views.set(key, view);
     }
     return view;
+  }
+
+  /** Lets go of views that nobody uses any more. Between passes only: a pass keeps the views it has looked up. */
+  trim(): void {
+    for (const slot of this.#slots.values()) {
+      if (slot.views.size > MAX_VIEWS) releaseViews(slot);
+    }
   }
 
   dispose(): void {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AccelError, loadModel } from '../../src/index.js';
+import { describeDevices } from '../devices.js';
 import { needleDir } from './support.js';
 
 let dir: string;
@@ -14,9 +15,9 @@ afterEach(() => {
   rmSync(dir, { recursive: true });
 });
 
-async function failure(): Promise<AccelError> {
+async function failure(device = 'cpu'): Promise<AccelError> {
   try {
-    using model = await loadModel(dir);
+    using model = await loadModel(dir, { device });
     throw new Error(`${model.path} loaded`);
   } catch (error) {
     if (AccelError.isInstance(error)) return error;
@@ -44,17 +45,19 @@ function editConfig(change: Record<string, unknown>): void {
   writeFileSync(file, JSON.stringify({ ...config, ...change }));
 }
 
-for (const [kind, word] of [
-  ['a NaN', 0x7fc0],
-  ['an infinity', 0x7f80],
-] as const) {
-  test(`${kind} in the weights is found and named`, async () => {
-    poke('model.layers.3.mlp.up_proj.weight', word);
-    const { code, message } = await failure();
-    expect(code).toBe('ERR_ACCEL_NAN');
-    expect(message).toContain('layers.3.up');
-  });
-}
+describeDevices('weights', (device) => {
+  for (const [kind, word] of [
+    ['a NaN', 0x7fc0],
+    ['an infinity', 0x7f80],
+  ] as const) {
+    test(`${kind} in the weights is found and named`, async () => {
+      poke('model.layers.3.mlp.up_proj.weight', word);
+      const { code, message } = await failure(device);
+      expect(code).toBe('ERR_ACCEL_NAN');
+      expect(message).toContain('layers.3.up');
+    });
+  }
+});
 
 test('a truncated weight file', async () => {
   const file = join(dir, 'model.safetensors');
@@ -87,7 +90,7 @@ test('a config that does not fit the weights names the tensor and both shapes', 
 });
 
 test('a device that is not there', async () => {
-  await expect(loadModel(dir, { device: 'cuda' })).rejects.toMatchObject({
+  await expect(loadModel(dir, { device: 'tpu' })).rejects.toMatchObject({
     code: 'ERR_ACCEL_NO_DEVICE',
   });
 });

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadModel, type Model } from '../../src/index.js';
+import { describeDevices } from '../devices.js';
 import { missing, needleDir, shared } from './support.js';
 
 interface Golden {
@@ -45,42 +46,47 @@ function recall(text: string, references: readonly string[]): number {
   return found.length / references.length;
 }
 
-describe.skipIf(missing)('the embedded model against transformers', () => {
-  test(
-    'float32: ids identical, logits within 1e-3, text encodes to the same ids',
-    { timeout: 300_000 },
-    async () => {
-      using model = await loadModel(needleDir, { dtype: 'float32' });
-      for (const golden of goldens()) {
-        expect([...model.tokenizer.encode(golden.prompt, { addSpecial: true })]).toEqual(
-          golden.input_ids,
-        );
-        const { ids, logits } = await greedy(model, golden);
-        expect(ids, golden.id).toEqual(golden.float32.greedy_ids);
-        for (const [i, id] of golden.float32.top5.ids.entries()) {
-          expect(
-            Math.abs((logits[id] as number) - (golden.float32.top5.logits[i] as number)),
-          ).toBeLessThan(1e-3);
+describeDevices('the embedded model', (device) =>
+  describe.skipIf(missing)('against transformers', () => {
+    test(
+      'float32: ids identical, logits within 1e-3, text encodes to the same ids',
+      { timeout: 300_000 },
+      async () => {
+        using model = await loadModel(needleDir, { device, dtype: 'float32' });
+        for (const golden of goldens()) {
+          expect([...model.tokenizer.encode(golden.prompt, { addSpecial: true })]).toEqual(
+            golden.input_ids,
+          );
+          const { ids, logits } = await greedy(model, golden);
+          expect(ids, golden.id).toEqual(golden.float32.greedy_ids);
+          for (const [i, id] of golden.float32.top5.ids.entries()) {
+            expect(
+              Math.abs((logits[id] as number) - (golden.float32.top5.logits[i] as number)),
+            ).toBeLessThan(1e-3);
+          }
         }
-      }
-    },
-  );
+      },
+    );
 
-  test(
-    'bfloat16: same recall on every prompt, at least 95 % of the ids',
-    { timeout: 300_000 },
-    async () => {
-      using model = await loadModel(needleDir, { dtype: 'bfloat16' });
-      let equal = 0;
-      let all = 0;
-      for (const golden of goldens()) {
-        const { ids, text } = await greedy(model, golden);
-        expect(recall(text, golden.references), golden.id).toBe(golden.bfloat16.recall);
-        const want = golden.bfloat16.greedy_ids;
-        all += want.length;
-        equal += want.filter((id, i) => ids[i] === id).length;
-      }
-      expect(equal / all).toBeGreaterThanOrEqual(0.95);
-    },
-  );
-});
+    test(
+      `bfloat16: same recall on ${device === 'cpu' ? 'every prompt' : 'all but one prompt'}, at least 95 % of the ids`,
+      { timeout: 300_000 },
+      async () => {
+        using model = await loadModel(needleDir, { device, dtype: 'bfloat16' });
+        const other: string[] = [];
+        let equal = 0;
+        let all = 0;
+        for (const golden of goldens()) {
+          const { ids, text } = await greedy(model, golden);
+          if (recall(text, golden.references) !== golden.bfloat16.recall) other.push(golden.id);
+          const want = golden.bfloat16.greedy_ids;
+          all += want.length;
+          equal += want.filter((id, i) => ids[i] === id).length;
+        }
+        // The goldens were rounded as a CPU rounds. Another order of summation may tip one prompt of 24 over.
+        expect(other.length, other.join()).toBeLessThanOrEqual(device === 'cpu' ? 0 : 1);
+        expect(equal / all).toBeGreaterThanOrEqual(0.95);
+      },
+    );
+  }),
+);

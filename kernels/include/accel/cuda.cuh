@@ -1,0 +1,131 @@
+// Device code that kernels of op libraries share: element types, rows of the paged cache, data errors, launches.
+#ifndef ACCEL_CUDA_CUH
+#define ACCEL_CUDA_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "accel/op.h"
+
+namespace accel::cuda {
+
+// ---- element types: float, __nv_bfloat16, __half. Arithmetic is fp32.
+
+__device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ inline float to_float(__half x) { return __half2float(x); }
+
+template <class T>
+__device__ inline T from_float(float x);
+template <>
+__device__ inline float from_float<float>(float x) { return x; }
+template <>
+__device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
+template <>
+__device__ inline __half from_float<__half>(float x) { return __float2half_rn(x); }
+
+// Calls f with a null pointer to the element type: with_float(t->dtype, [&](auto* e) { using T = std::remove_pointer_t<decltype(e)>; ... })
+template <class F>
+inline int with_float(accel_dtype dtype, F&& f) {
+  if (dtype.code == ACCEL_BFLOAT) return f(static_cast<__nv_bfloat16*>(nullptr));
+  if (dtype.bits == 16) return f(static_cast<__half*>(nullptr));
+  return f(static_cast<float*>(nullptr));
+}
+
+template <class T = void>
+inline T* data(const accel_tensor* tensor) {
+  return tensor == nullptr ? nullptr
+                           : reinterpret_cast<T*>(static_cast<uint8_t*>(tensor->data) + tensor->byte_offset);
+}
+inline int64_t elements(const accel_tensor* t) {
+  int64_t n = 1;
+  for (int i = 0; i < t->ndim; i++) n *= t->shape[i];
+  return n;
+}
+inline cudaStream_t stream_of(const accel_call* call) { return static_cast<cudaStream_t>(call->stream); }
+
+// ---- rows of the paged cache (slot rule in accel/op.h)
+
+// One layer's cache for a batch, as kernels get it (by value).
+struct KvPages {
+  uint8_t* base;
+  int64_t page_bytes;
+  const accel_kv_head* head;  // device memory, [sequences * heads]
+  int32_t heads;
+  int32_t sequences;
+  int32_t rows_per_page;
+  int32_t positions_per_page;
+  int32_t row_bytes;          // of a key or value row
+
+  __device__ const accel_kv_head& at(int sequence, int h) const { return head[sequence * heads + h]; }
+  __device__ static int slot(const accel_kv_head& h, int row) { return row < h.gap_at ? row : row + h.gap; }
+  __device__ uint8_t* row(const int32_t* pages, int slot) const {
+    const int page = slot / rows_per_page;
+    return base + pages[page] * page_bytes + (slot - page * rows_per_page) * (int64_t)row_bytes;
+  }
+  __device__ uint8_t* key(const accel_kv_head& h, int r) const { return row(h.key_pages, slot(h, r)); }
+  __device__ uint8_t* value(const accel_kv_head& h, int r) const { return row(h.value_pages, slot(h, r)); }
+  __device__ int32_t* position(const accel_kv_head& h, int r) const {
+    const int s = slot(h, r), page = s / positions_per_page;
+    return reinterpret_cast<int32_t*>(base + h.position_pages[page] * page_bytes) + (s - page * positions_per_page);
+  }
+};
+
+inline KvPages kv_pages(const accel_kv& kv) {
+  return {kv.base,          kv.page_bytes,         kv.device_head, kv.heads, kv.sequences, kv.rows_per_page,
+          kv.positions_per_page, static_cast<int32_t>(kv.head_dim * (kv.dtype.bits / 8))};
+}
+
+// ---- data errors
+
+// Tells the stream what is wrong; only the first report since the last synchronize counts.
+__device__ inline void accel_report(accel_device_error* error, int32_t check, int64_t index, int64_t value) {
+  if (atomicCAS(&error->check, 0, check) == 0) {
+    error->index = index;
+    error->value = value;
+    __threadfence_system();
+  }
+}
+
+// ---- launches
+
+// Turns a launch error into a failure of the op. Call after every launch: `return launched(call);`
+inline int launched(const accel_call* call) {
+  cudaError_t error = cudaGetLastError();
+  if (error == cudaSuccess) return ACCEL_OK;
+  return call->fail(call, "ERR_ACCEL_INTERNAL", "a CUDA launch failed: %s", cudaGetErrorString(error));
+}
+
+// Programmatic dependent launch (sm_90): the kernel may start while its predecessor drains. Every thread of a kernel
+// launched this way calls pdl_wait() before it touches memory that earlier kernels write or read; before that it may
+// only load constants (weights). pdl_release() lets the successor start early; call it once per thread, anywhere.
+__device__ inline void pdl_wait() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ inline void pdl_release() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+template <class... Parameters, class... Arguments>
+inline void launch_pdl(const accel_call* call, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+                       Arguments&&... arguments) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared;
+  config.stream = stream_of(call);
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &attribute;
+  config.numAttrs = call->capability >= 90 ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+}
+
+}  // namespace accel::cuda
+#endif

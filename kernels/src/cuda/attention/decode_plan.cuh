@@ -1,0 +1,128 @@
+// Split-KV decoding: how the keys of a batch are cut into equal shares for a fixed number of blocks.
+//
+// The queries of a sequence times the query heads of one kv head are packed rows: row r is query r / group, query head
+// r % group of the kv head (GQA packing: a key is read once for all of them). A unit is (sequence, kv head, block of R
+// packed rows). Its visible keys, from the first key any of its rows sees to the last, are cut into tiles of 64. The
+// tiles of all units, one unit after the other, form a line; block b takes tiles [b * per, (b + 1) * per) of it with
+// per = ceil(tiles / blocks), whatever units these belong to (the work-centric decomposition of "stream-K", Osama et
+// al. 2023, arXiv:2301.03598). So a batch of unequal lengths is as balanced as one long sequence, and the grid does not
+// depend on the lengths, which are read on the device: a captured launch stays right while the cache grows.
+//
+// A segment is what a block does of one unit. Along the line every new segment raises block or unit, so block + unit
+// numbers the segments uniquely, below blocks + units, and the segments of a unit are neighbours.
+#ifndef ACCEL_CUDA_ATTENTION_DECODE_PLAN_CUH
+#define ACCEL_CUDA_ATTENTION_DECODE_PLAN_CUH
+
+#include "accel/cuda.cuh"
+
+namespace accel::cuda {
+
+constexpr int decode_tile = 64;       // keys: 16 for each of the warps
+constexpr int decode_warps = 4;
+constexpr int decode_threads = decode_warps * 32;
+
+struct DecodeArguments {
+  KvPages pages;
+  const void* q;
+  void* out;
+  float* lse;                  // or null
+  const int32_t* query_begin;  // [sequences + 1]
+  const int32_t* ranges;       // [begin, end) per sequence, or null
+  int query_heads, group;
+  int row_blocks;              // blocks of R packed rows, of the longest sequence
+  int units;                   // sequences * kv heads * row_blocks
+  int window;                  // 0: none
+  bool causal;
+  float scale;                 // times log2(e): the softmax is in base 2
+  // Scratch. Segment s, row r: state {maximum, sum} at states[s * R + r], weighted values at values[(s * R + r) * D].
+  float2* states;
+  float* values;
+  int2* cover;                 // [units] {first segment, segments}
+};
+
+struct DecodeUnit {
+  int sequence, head;
+  int token;                   // first packed query of the sequence
+  int queries, keys;           // of the sequence; of the head
+  int row, rows;               // packed rows [row, row + rows)
+  int first, end;              // keys that some row sees
+
+  __device__ int start() const { return first & ~15; }  // whole groups of 16 slots, as pages often have
+  __device__ int tiles() const { return first < end ? (end - start() + decode_tile - 1) / decode_tile : 0; }
+};
+
+// The keys [x, y) that query i sees. window >= keys hides nothing, and keeping it out avoids an overflow.
+__device__ inline int2 decode_visible(const DecodeArguments& a, const DecodeUnit& u, int i) {
+  const int last = u.keys - u.queries + i;
+  int2 span = {a.window > 0 && a.window < u.keys ? max(0, last - a.window + 1) : 0, a.causal ? last + 1 : u.keys};
+  if (a.ranges != nullptr) {
+    span.x = max(span.x, a.ranges[2 * u.sequence]);
+    span.y = min(span.y, a.ranges[2 * u.sequence + 1]);
+  }
+  return span;
+}
+
+template <int R>
+__device__ inline DecodeUnit decode_unit(const DecodeArguments& a, int unit) {
+  DecodeUnit u;
+  const int pair = unit / a.row_blocks;
+  u.row = (unit - pair * a.row_blocks) * R;
+  u.sequence = pair / a.pages.heads;
+  u.head = pair - u.sequence * a.pages.heads;
+  u.token = a.query_begin[u.sequence];
+  u.queries = a.query_begin[u.sequence + 1] - u.token;
+  u.keys = a.pages.at(u.sequence, u.head).rows;
+  u.rows = min(R, max(0, u.queries * a.group - u.row));
+  u.first = u.end = 0;
+  if (u.rows > 0) {  // both bounds grow with the query
+    u.first = decode_visible(a, u, u.row / a.group).x;
+    u.end = decode_visible(a, u, (u.row + u.rows - 1) / a.group).y;
+  }
+  return u;
+}
+
+__device__ inline int warp_inclusive_sum(int x) {
+  const int lane = threadIdx.x % 32;
+  for (int step = 1; step < 32; step *= 2) {
+    const int y = __shfl_up_sync(~0u, x, step);
+    if (lane >= step) x += y;
+  }
+  return x;
+}
+
+// Calls work(unit, first tile, end tile, segment) for every segment of this block. Every warp does the sums for itself,
+// 32 units at a time, so no barrier is needed, and all warps of the block make the same calls. Writes `cover`.
+template <int R, class Work>
+__device__ inline void decode_segments(const DecodeArguments& a, Work&& work) {
+  const int lane = threadIdx.x % 32, block = blockIdx.x, blocks = gridDim.x;
+  int total = 0, tiles_of_first_32 = 0;
+  for (int base = 0; base < a.units; base += 32) {
+    const int unit = base + lane;
+    const int tiles = unit < a.units ? decode_unit<R>(a, unit).tiles() : 0;
+    if (base == 0) tiles_of_first_32 = tiles;
+    total += __reduce_add_sync(~0u, tiles);
+    if (threadIdx.x < 32 && unit < a.units && tiles == 0 && unit % blocks == block) a.cover[unit] = {0, 0};
+  }
+  const int per = max(1, (total + blocks - 1) / blocks);
+  const int begin = min(total, block * per), end = min(total, begin + per);
+  int before = 0;  // tiles of the units before this group of 32
+  for (int base = 0; base < a.units && before < end; base += 32) {
+    int tiles = tiles_of_first_32;
+    if (base > 0) tiles = base + lane < a.units ? decode_unit<R>(a, base + lane).tiles() : 0;
+    const int stop = before + warp_inclusive_sum(tiles), start = stop - tiles;
+    unsigned mine = __ballot_sync(~0u, max(start, begin) < min(stop, end));
+    while (mine != 0) {
+      const int source = __ffs(mine) - 1, unit = base + source;
+      mine &= mine - 1;
+      const int unit_start = __shfl_sync(~0u, start, source), unit_stop = __shfl_sync(~0u, stop, source);
+      if (threadIdx.x == 0 && unit_start >= begin) {
+        a.cover[unit] = {block + unit, (unit_stop - 1) / per - block + 1};
+      }
+      work(unit, max(begin, unit_start) - unit_start, min(end, unit_stop) - unit_start, block + unit);
+    }
+    before = __shfl_sync(~0u, stop, 31);
+  }
+}
+
+}  // namespace accel::cuda
+#endif

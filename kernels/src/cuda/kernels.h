@@ -1,0 +1,29 @@
+// The CUDA functions of the built-in ops, by name. Names, signatures and checks are those of the CPU tables
+// (cpu/builtin.h): the registry joins the two when the backend library is loaded.
+#ifndef ACCEL_CUDA_KERNELS_H
+#define ACCEL_CUDA_KERNELS_H
+
+#include "accel/op.h"
+
+namespace accel::cuda {
+
+struct OpKernel {
+  const char* name;
+  accel_op_fn run;
+};
+struct OpKernels {
+  const OpKernel* kernels;
+  int count;
+};
+
+OpKernels linear_kernels();       // gemm/: linear, linear_group, gated_linear
+OpKernels attention_kernels();    // attention/: attention
+OpKernels signal_kernels();       // ops/signals.cu: observe_scores, column_sums
+OpKernels elementwise_kernels();  // ops/elementwise.cu: embedding, rmsnorm, swiglu, add, cast, gather_rows, count_nonfinite
+OpKernels rope_kernels();         // ops/rope.cu: rope_table, rope, rope_append
+OpKernels kv_kernels();           // ops/kv.cu: kv_append, kv_gather, kv_read
+OpKernels select_kernels();       // ops/select.cu: topk
+OpKernels sample_kernels();       // ops/sample.cu: sample
+
+}  // namespace accel::cuda
+#endif

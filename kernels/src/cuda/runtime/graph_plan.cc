@@ -1,0 +1,98 @@
+#include "cuda/runtime/graph_plan.h"
+
+#include <bit>
+
+#include "cuda/runtime/kv.h"
+
+namespace accel::cuda {
+namespace {
+
+// How far back a sharer may be: the ops of one layer.
+constexpr size_t kNear = 4;
+
+uint64_t pair(int64_t high, int64_t low) {
+  return static_cast<uint64_t>(high) << 32 | static_cast<uint32_t>(low);
+}
+
+uint64_t dtype_word(accel_dtype dtype) { return static_cast<uint64_t>(dtype.code) << 8 | dtype.bits; }
+
+bool same_heads(const accel_kv& a, const accel_kv& b) {
+  if (a.sequences != b.sequences || a.heads != b.heads) return false;
+  for (int32_t i = 0; i < a.sequences * a.heads; i++) {
+    // Not memcmp: the structure has padding.
+    const accel_kv_head& x = a.device_head[i];
+    const accel_kv_head& y = b.device_head[i];
+    if (x.key_pages != y.key_pages || x.value_pages != y.value_pages || x.position_pages != y.position_pages ||
+        x.rows != y.rows || x.gap_at != y.gap_at || x.gap != y.gap) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+void GraphPlan::make(Command* const* ops, size_t count) {
+  key.clear();
+  slots.clear();
+  slot_of.clear();
+  heads_bytes = 0;
+  for (size_t i = 0; i < count; i++) {
+    key.push_back(reinterpret_cast<uint64_t>(ops[i]->op));
+    key.push_back(static_cast<uint64_t>(ops[i]->nargs));
+    for (int32_t a = 0; a < ops[i]->nargs; a++) put(ops[i]->args[a]);
+  }
+  hash = 0;
+  for (uint64_t word : key) hash = std::rotl(hash ^ word, 23) * 0x9E3779B97F4A7C15ull;
+  hash ^= hash >> 29;
+}
+
+void GraphPlan::put(const accel_arg& arg) {
+  key.push_back(arg.kind);
+  switch (arg.kind) {
+    case ACCEL_ARG_TENSOR:
+      if (!arg.tensor) {
+        key.push_back(0);
+        return;
+      }
+      key.push_back(reinterpret_cast<uint64_t>(arg.tensor->data));
+      key.push_back(dtype_word(arg.tensor->dtype) << 32 | static_cast<uint32_t>(arg.tensor->ndim));
+      for (int i = 0; i < arg.tensor->ndim; i++) key.push_back(static_cast<uint64_t>(arg.tensor->shape[i]));
+      return;
+    case ACCEL_ARG_INT:
+      key.push_back(static_cast<uint64_t>(arg.i));
+      return;
+    case ACCEL_ARG_FLOAT:
+      key.push_back(std::bit_cast<uint64_t>(arg.f));
+      return;
+    case ACCEL_ARG_INTS:
+      key.push_back(static_cast<uint64_t>(arg.ints.size));
+      for (int64_t i = 0; i < arg.ints.size; i++) key.push_back(static_cast<uint32_t>(arg.ints.data[i]));
+      return;
+    case ACCEL_ARG_KV:
+      put_kv(*arg.kv);
+      return;
+  }
+}
+
+void GraphPlan::put_kv(const accel_kv& kv) {
+  size_t slot = slots.size();
+  for (size_t back = 1; back <= kNear && back <= slots.size(); back++) {
+    if (!same_heads(*slots[slots.size() - back].kv, kv)) continue;
+    slot = slots.size() - back;
+    break;
+  }
+  if (slot == slots.size()) {
+    slots.push_back({&kv, heads_bytes});
+    heads_bytes += (accel::cuda::heads_bytes(kv) + 255) & ~static_cast<size_t>(255);
+  }
+  slot_of.push_back(slot);
+  key.push_back(reinterpret_cast<uint64_t>(kv.base));
+  key.push_back(static_cast<uint64_t>(kv.page_bytes));
+  key.push_back(dtype_word(kv.dtype) << 32 | static_cast<uint32_t>(kv.head_dim));
+  key.push_back(pair(kv.sequences, kv.heads));
+  key.push_back(pair(kv.rows_per_page, kv.positions_per_page));
+  key.push_back(pair(row_limit(kv), static_cast<int64_t>(slot)));
+}
+
+}  // namespace accel::cuda

@@ -1,0 +1,31 @@
+import type { DType, Stream } from '@accel/kernels';
+
+/** GPU kernels that run only when a faster one could not, and why that is. */
+const SLOW_KERNELS: Readonly<Record<string, string>> = {
+  gemm_mma: 'matrix products ran on the own kernel, because cuBLASLt could not be used',
+  gemm_simt: 'matrix products ran on the plain kernel, because no fast one takes their shapes',
+  attention_reference:
+    'attention ran on the reference kernel, because no fast one takes this head dimension',
+};
+
+/**
+ * What ran slower than it should have, in words. float32 has one kernel for each op on a GPU, so nothing of it counts.
+ * @param kernels of a receipt: kernel name → runs
+ */
+export function findFallbacks(
+  stream: Stream,
+  dtype: DType,
+  kernels: Readonly<Record<string, number>>,
+): string[] {
+  if (stream.device.kind === 'cpu') return [];
+  const slow =
+    dtype === 'float32'
+      ? []
+      : Object.entries(SLOW_KERNELS)
+          .filter(([kernel]) => (kernels[kernel] ?? 0) > 0)
+          .map(([, reason]) => reason);
+  const { reason } = stream.graphs();
+  return reason === undefined
+    ? slow
+    : [...slow, `decode steps ran kernel by kernel, because ${reason}`];
+}

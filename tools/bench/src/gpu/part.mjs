@@ -1,0 +1,24 @@
+// One part of bench:gpu, in a process of its own: `node part.mjs kernels '{"device":"cuda",…}'`. Prints JSON lines.
+import { Device } from '@accel/kernels';
+import { ceilings } from './ceilings.mjs';
+import { kernels } from './kernels.mjs';
+import { modelBench } from './model.mjs';
+import { Run } from './run.mjs';
+
+const [, , part, options] = process.argv;
+const run = new Run(JSON.parse(options), (line) => console.log(JSON.stringify(line)));
+if (part === 'ceilings') {
+  const { name, isa, threads, memory } = Device.open(run.device).info;
+  const node = process.version;
+  run.emit({
+    group: 'machine',
+    name,
+    isa,
+    multiprocessors: threads,
+    memoryBytes: memory.total,
+    node,
+  });
+}
+await { ceilings, kernels, model: modelBench }[part](run);
+// A line that failed is reported; the process itself did what it was asked.
+process.exit(0);

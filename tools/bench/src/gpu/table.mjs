@@ -1,0 +1,198 @@
+// Turns the JSON lines of bench:gpu into the Markdown tables of docs/performance.md.
+//
+//   node tools/bench/src/gpu/table.mjs file.jsonl
+import { readFileSync } from 'node:fs';
+import { argv } from 'node:process';
+import { pathToFileURL } from 'node:url';
+
+const GB = 1e9;
+
+/** @param {object[]} lines @returns {string} Markdown */
+export function renderTables(lines) {
+  const of = (group, test = () => true) =>
+    lines.filter(
+      (line) =>
+        line.group === group &&
+        line.skipped === undefined &&
+        line.error === undefined &&
+        test(line),
+    );
+  const machine = lines.find(({ group }) => group === 'machine');
+  const parts = [];
+  if (machine !== undefined)
+    parts.push(
+      `${machine.name} (${machine.isa}, ${machine.multiprocessors} multiprocessors, ${gb(machine.memoryBytes)}), Node ${machine.node}.`,
+    );
+  section(
+    parts,
+    'Ceilings',
+    ['operation', 'size', 'time', 'rate'],
+    of('ceilings').map((line) => [line.name, line.shape, time(line.us), rate(line)]),
+  );
+  section(
+    parts,
+    'Kernels',
+    ['kernel', 'shape', 'time', 'rate', 'of the ceiling', 'ran'],
+    of('kernels', ({ us }) => us !== undefined).map((line) => [
+      line.name,
+      line.shape,
+      time(line.us),
+      rate(line),
+      percent(line.share),
+      (line.kernels ?? []).join(', '),
+    ]),
+  );
+  section(
+    parts,
+    'Model: prompts',
+    ['tokens', 'batch', 'time', 'tokens/s', 'TFLOP/s', 'of the GEMM ceiling'],
+    of('model', ({ name }) => name === 'prefill').map((line) => [
+      line.length,
+      line.batch,
+      `${line.ms.toFixed(0)} ms`,
+      Math.round(line.tokensPerSecond),
+      Math.round(line.tflops),
+      percent(line.share),
+    ]),
+  );
+  section(
+    parts,
+    'Model: decode',
+    ['rows', 'batch', 'a step', 'tokens/s', 'GB/s', 'of the copy ceiling'],
+    of('model', ({ name }) => name === 'decode').map((line) => [
+      line.length,
+      line.batch,
+      `${line.ms.toFixed(2)} ms`,
+      Math.round(line.tokensPerSecond),
+      Math.round(line.gbps),
+      percent(line.share),
+    ]),
+  );
+  section(
+    parts,
+    'Model: SnapKV',
+    ['tokens', 'prompt', 'a step', 'tokens/s', 'cache', 'full cache'],
+    of('model', ({ name }) => name.startsWith('SnapKV')).map((line) => [
+      line.length,
+      `${line.prefillMs.toFixed(0)} ms`,
+      `${line.ms.toFixed(2)} ms`,
+      Math.round(line.tokensPerSecond),
+      gb(line.kvBytes),
+      gb(line.fullBytes),
+    ]),
+  );
+  section(
+    parts,
+    'Model: device memory',
+    ['tokens', 'peak', 'weights', 'cache', 'workspace'],
+    of('model', ({ name }) => name === 'memory').map((line) => [
+      line.length,
+      gb(line.peakBytes),
+      gb(line.weightBytes),
+      gb(line.kvBytes),
+      gb(line.workspaceBytes),
+    ]),
+  );
+  section(
+    parts,
+    'Peers: kernels',
+    ['kernel', 'shape', 'time', 'rate', 'ours / peer'],
+    of('peers', ({ us }) => us !== undefined).map((line) => [
+      line.name,
+      line.shape,
+      time(line.us),
+      rate(line),
+      ratio(ours(lines, line)?.us, line.us),
+    ]),
+  );
+  section(
+    parts,
+    'Peers: model',
+    ['what', 'tokens', 'time', 'tokens/s', 'ours / peer'],
+    of('peers', ({ ms }) => ms !== undefined).map((line) => [
+      line.name,
+      line.length,
+      `${line.ms.toFixed(line.ms < 100 ? 2 : 0)} ms`,
+      Math.round(line.tokensPerSecond),
+      ratio(ours(lines, line)?.ms, line.ms),
+    ]),
+  );
+  const notes = lines.filter(({ skipped, error }) => skipped !== undefined || error !== undefined);
+  if (notes.length > 0) {
+    const text = ({ group, name, shape, length, skipped, error }) =>
+      `- ${[group, name, shape ?? length].filter(Boolean).join(' ')}: ${error === undefined ? `not measured, ${skipped}` : `failed, ${error}`}`;
+    parts.push(`### Not measured\n\n${notes.map(text).join('\n')}`);
+  }
+  const load = lines.find(({ group, name }) => group === 'model' && name === 'load');
+  if (load !== undefined)
+    parts.push(
+      `${gb(load.weightBytes)} of weights were loaded from the page cache in ${load.seconds.toFixed(1)} s (${load.gbps.toFixed(1)} GB/s).`,
+    );
+  return parts.join('\n\n');
+}
+
+/** Our measurement of what a peer's line measures. A ratio below 1 means that ours took less time. */
+function ours(lines, peer) {
+  const same = (group, name, key) =>
+    lines.find(
+      (line) =>
+        line.group === group &&
+        line.name?.startsWith(name) &&
+        key(line) &&
+        line.skipped === undefined,
+    );
+  if (peer.name === 'torch copy') return same('ceilings', 'copy', () => true);
+  if (peer.name.includes('(prefill)'))
+    return same('kernels', 'attention (prefill)', ({ shape }) => shape === peer.shape);
+  if (peer.name.includes('(decode)'))
+    return same('kernels', 'attention (decode)', ({ shape }) => shape === peer.shape);
+  if (peer.name === 'torch rms_norm')
+    return same('kernels', 'rmsnorm', ({ shape }) => shape === peer.shape);
+  if (peer.name === 'torch linear' && peer.shape.includes('³'))
+    return same('ceilings', 'bf16 GEMM', () => true);
+  if (peer.name === 'torch linear')
+    return same('kernels', 'linear', ({ shape }) => shape === peer.shape);
+  const at = ({ length, batch }) => length === peer.length && batch === 1;
+  if (peer.name === 'transformers prefill') return same('model', 'prefill', at);
+  if (peer.name.startsWith('transformers decode')) return same('model', 'decode', at);
+  return undefined;
+}
+
+function section(parts, title, head, rows) {
+  if (rows.length === 0) return;
+  const row = (cells) => `| ${cells.map((cell) => cell ?? '').join(' | ')} |`;
+  parts.push(
+    [`### ${title}`, '', row(head), row(head.map(() => '---')), ...rows.map(row)].join('\n'),
+  );
+}
+
+function time(us) {
+  return us < 1000
+    ? `${us.toFixed(us < 100 ? 2 : 1)} µs`
+    : `${(us / 1000).toFixed(us < 100_000 ? 2 : 0)} ms`;
+}
+
+function rate({ tflops, gbps }) {
+  return tflops === undefined ? `${Math.round(gbps)} GB/s` : `${tflops.toFixed(0)} TFLOP/s`;
+}
+
+function percent(share) {
+  return share === undefined || share === null || Number.isNaN(share)
+    ? ''
+    : `${(100 * share).toFixed(0)} %`;
+}
+
+function ratio(mine, theirs) {
+  return mine === undefined ? '' : (mine / theirs).toFixed(2);
+}
+
+function gb(bytes) {
+  return bytes === undefined || bytes === null ? '' : `${(bytes / GB).toFixed(2)} GB`;
+}
+
+if (argv[1] !== undefined && import.meta.url === pathToFileURL(argv[1]).href) {
+  const lines = readFileSync(argv[2], 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('{'));
+  console.log(renderTables(lines.map((line) => JSON.parse(line))));
+}
