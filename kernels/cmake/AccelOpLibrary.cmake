@@ -38,7 +38,7 @@ endif()
 
 # Sets accel_with_cuda. A macro, because languages are enabled in the scope of a file.
 macro(accel_find_cuda)
-  set(ACCEL_CUDA "AUTO" CACHE STRING "AUTO: when nvcc is there | ON | OFF")
+  set(ACCEL_CUDA "$ENV{ACCEL_CUDA}" CACHE STRING "AUTO (or empty): when nvcc is there | ON | OFF")
   set(accel_with_cuda OFF)
   if(NOT ACCEL_CUDA STREQUAL "OFF")
     include(CheckLanguage)

@@ -279,7 +279,13 @@ export function linearGroup(
  * The gate of a SwiGLU MLP: `out = silu(x · gateᵀ) · (x · upᵀ)`; both products are rounded to the dtype first.
  * @param out `[M, I]` @param x `[M, K]` @param gate `[I, K]` @param up `[I, K]`
  */
-export function gatedLinear(stream: Stream, out: Tensor, x: Tensor, gate: Tensor, up: Tensor): void {
+export function gatedLinear(
+  stream: Stream,
+  out: Tensor,
+  x: Tensor,
+  gate: Tensor,
+  up: Tensor,
+): void {
   stream.run(op('gated_linear'), out, x, gate, up);
 }
 

@@ -119,11 +119,15 @@ inline void launch_pdl(const accel_call* call, void (*kernel)(Parameters...), di
   config.blockDim = block;
   config.dynamicSmemBytes = shared;
   config.stream = stream_of(call);
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute;
-  config.numAttrs = call->capability >= 90 ? 1 : 0;
+  cudaLaunchAttribute attributes[2];
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  // Half of a multiprocessor's memory as shared memory, for every kernel of a chain: a kernel that wants another split
+  // cannot start before the multiprocessor has drained, and one that inherits a small L1 reads slowly.
+  attributes[1].id = cudaLaunchAttributePreferredSharedMemoryCarveout;
+  attributes[1].val.sharedMemCarveout = 50;
+  config.attrs = attributes;
+  config.numAttrs = call->capability >= 90 ? 2 : 0;
   cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 

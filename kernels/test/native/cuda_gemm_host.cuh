@@ -101,6 +101,11 @@ class Tensor {
 class Host {
  public:
   Host() {
+    int devices = 0;
+    if (const cudaError_t error = cudaGetDeviceCount(&devices); error != cudaSuccess || devices == 0) {
+      printf("skipped: %s\n", error != cudaSuccess ? cudaGetErrorString(error) : "there is no GPU");
+      exit(77);
+    }
     CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     cudaDeviceProp device;
     CUDA(cudaGetDeviceProperties(&device, 0));

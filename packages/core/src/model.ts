@@ -134,10 +134,7 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
   const { info } = device;
   const gpu = info.kind !== 'cpu';
   const chunkTokens = positive('chunkTokens', options.chunkTokens ?? (gpu ? 8192 : 512));
-  const capacityBytes = positive(
-    'kvBytes',
-    options.kvBytes ?? Math.floor(info.memory.free / 2),
-  );
+  const capacityBytes = positive('kvBytes', options.kvBytes ?? Math.floor(info.memory.free / 2));
   using cleanup = new Cleanup();
   const stream = cleanup.use(device.createStream());
   const files = cleanup.use(openWeights(path));

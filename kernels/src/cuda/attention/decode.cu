@@ -7,8 +7,9 @@
 // no counter that somebody must have cleared, spreads the joining over all rows, and its blocks are in place, waiting,
 // when the first kernel ends. Nothing is added atomically: the same cache gives the same bits.
 //
-// The blocks are those that fit the device at once, two on each multiprocessor; a bucket of rows (row_limit) that is
-// larger than the cache changes nothing, as the shares come from the rows read on the device.
+// One block a multiprocessor: what it has in flight is enough for the memory, two would need another division of the
+// multiprocessor's memory than the kernels around (launch_pdl). A bucket of rows (row_limit) that is larger than the
+// cache changes nothing, as the shares come from the rows read on the device.
 #include <stdlib.h>
 
 #include <algorithm>
@@ -29,25 +30,24 @@ __global__ void __launch_bounds__(decode_threads, 2) decode_split(const __grid_c
   extern __shared__ __align__(1024) uint8_t shared[];
   __shared__ float2 states[decode_warps][16 * M];
   pdl_release();
-  pdl_wait();  // the page tables, too, are written by earlier kernels
+  if (!a.settled) pdl_wait();
   DecodeStream<T, D, M> stream(a, shared, states);
   decode_segments<16 * M>(a, [&](int unit, int first_tile, int end_tile, int segment) {
     stream.segment(unit, first_tile, end_tile, segment);
   });
+  pdl_wait();  // also without a segment: who waits for this kernel waits for those before it
 }
 
-// For measurements: blocks on each multiprocessor. More than two run one after the other.
+// For measurements: blocks on each multiprocessor.
 int blocks_per_multiprocessor() {
   static const int blocks = [] {
     const char* text = getenv("ACCEL_CUDA_DECODE_BLOCKS");
-    return text == nullptr ? 2 : std::clamp(atoi(text), 1, 64);
+    return text == nullptr ? 1 : std::clamp(atoi(text), 1, 64);
   }();
   return blocks;
 }
 
-// Kernels must be told, once per device, that they may use more than 48 KB of shared memory. Both ask for the largest
-// share of it: two blocks need more than 200 KB, and a multiprocessor has to drain before it changes its division, which
-// would keep the second kernel from starting beside the first.
+// Kernels must be told, once per device, that they may use more than 48 KB of shared memory.
 template <class T, int D, int M>
 void configure(int device) {
   static std::atomic<uint64_t> done{0};
@@ -55,10 +55,6 @@ void configure(int device) {
   if ((done.load(std::memory_order_relaxed) & bit) != 0) return;
   cudaFuncSetAttribute(decode_split<T, D, M>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                        DecodeStream<T, D, M>::shared_bytes);
-  cudaFuncSetAttribute(decode_split<T, D, M>, cudaFuncAttributePreferredSharedMemoryCarveout,
-                       cudaSharedmemCarveoutMaxShared);
-  cudaFuncSetAttribute(decode_combine<T, D, M>, cudaFuncAttributePreferredSharedMemoryCarveout,
-                       cudaSharedmemCarveoutMaxShared);
   done.fetch_or(bit, std::memory_order_relaxed);
 }
 
@@ -79,6 +75,11 @@ int run(const AttentionProblem& p) {
   a.units = p.pages.sequences * p.pages.heads * a.row_blocks;
   a.window = p.window;
   a.causal = p.causal;
+  // A replayed graph finds tables and lengths in memory that was filled before it started; otherwise a kernel just before
+  // this one may have written them.
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  cudaStreamIsCapturing(stream_of(call), &capture);
+  a.settled = capture == cudaStreamCaptureStatusActive;
   a.scale = p.scale * 1.4426950408889634f;
   const int64_t tiles = (int64_t)a.units * (p.kv->row_limit / decode_tile + 1);  // + 1: a tile may begin before the first key
   const int blocks = (int)std::min<int64_t>(tiles, (int64_t)call->multiprocessors * blocks_per_multiprocessor());

@@ -33,6 +33,7 @@ struct DecodeArguments {
   int units;                   // sequences * kv heads * row_blocks
   int window;                  // 0: none
   bool causal;
+  bool settled;                // page tables and lengths are older than the kernel before this one
   float scale;                 // times log2(e): the softmax is in base 2
   // Scratch. Segment s, row r: state {maximum, sum} at states[s * R + r], weighted values at values[(s * R + r) * D].
   float2* states;
@@ -91,7 +92,8 @@ __device__ inline int warp_inclusive_sum(int x) {
 }
 
 // Calls work(unit, first tile, end tile, segment) for every segment of this block. Every warp does the sums for itself,
-// 32 units at a time, so no barrier is needed, and all warps of the block make the same calls. Writes `cover`.
+// 32 units at a time, so no barrier is needed, and all warps of the block make the same calls. Writes `cover`, after `work`, which waits
+// for earlier kernels.
 template <int R, class Work>
 __device__ inline void decode_segments(const DecodeArguments& a, Work&& work) {
   const int lane = threadIdx.x % 32, block = blockIdx.x, blocks = gridDim.x;
@@ -101,7 +103,10 @@ __device__ inline void decode_segments(const DecodeArguments& a, Work&& work) {
     const int tiles = unit < a.units ? decode_unit<R>(a, unit).tiles() : 0;
     if (base == 0) tiles_of_first_32 = tiles;
     total += __reduce_add_sync(~0u, tiles);
-    if (threadIdx.x < 32 && unit < a.units && tiles == 0 && unit % blocks == block) a.cover[unit] = {0, 0};
+    if (threadIdx.x < 32 && unit < a.units && tiles == 0 && unit % blocks == block) {
+      pdl_wait();
+      a.cover[unit] = {0, 0};
+    }
   }
   const int per = max(1, (total + blocks - 1) / blocks);
   const int begin = min(total, block * per), end = min(total, begin + per);
@@ -115,10 +120,10 @@ __device__ inline void decode_segments(const DecodeArguments& a, Work&& work) {
       const int source = __ffs(mine) - 1, unit = base + source;
       mine &= mine - 1;
       const int unit_start = __shfl_sync(~0u, start, source), unit_stop = __shfl_sync(~0u, stop, source);
+      work(unit, max(begin, unit_start) - unit_start, min(end, unit_stop) - unit_start, block + unit);
       if (threadIdx.x == 0 && unit_start >= begin) {
         a.cover[unit] = {block + unit, (unit_stop - 1) / per - block + 1};
       }
-      work(unit, max(begin, unit_start) - unit_start, min(end, unit_stop) - unit_start, block + unit);
     }
     before = __shfl_sync(~0u, stop, 31);
   }

@@ -7,8 +7,8 @@
 //   online softmax in base 2 on the accumulators (Milakov and Gimelshein 2018, arXiv:1805.02867); P stays in registers
 //   O [R x D] += P V       V by ldmatrix.trans
 // Rows come from the pages by cp.async, 16 bytes a lane, `stages` steps deep: lane l looks up the page of row l % 16 of
-// the keys (l < 16) or values one step before it is needed, and the row addresses go round by shuffles. Two blocks with
-// two steps ahead of every warp keep 128 KB in flight on a multiprocessor. Rows that no query sees are zeros: the memory
+// the keys (l < 16) or values one step before it is needed, and the row addresses go round by shuffles. Two
+// steps ahead of every warp keep 64 KB in flight on a multiprocessor. Rows that no query sees are zeros: the memory
 // behind them may hold NaN.
 //
 // Shared memory: for each warp, stages x (K tile, V tile), a tile 16 rows of D elements; then Q, R rows. The 16-byte chunks
@@ -50,10 +50,11 @@ class DecodeStream {
     stop_ = min(unit_.end, start + end_tile * decode_tile);
     const int base = start + first_tile * decode_tile + warp_ * 16;
 
-    load_queries();
     Row ahead[stages - 1];
 #pragma unroll
     for (int s = 0; s < stages - 1; s++) ahead[s] = locate(base + s * decode_tile);
+    pdl_wait();  // up to here only page tables and lengths were read
+    load_queries();
 #pragma unroll
     for (int s = 0; s < stages - 1; s++) issue(s, ahead[s]);
     Row next = locate(base + (stages - 1) * decode_tile);

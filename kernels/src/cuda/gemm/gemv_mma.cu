@@ -19,7 +19,7 @@
 // 512 threads x 8 x 16 B = 64 KB per multiprocessor, twice what 4.3 TB/s x 0.8 us needs.
 // The grid is one wave, and shares differ by one unit at most.
 //
-// The first stage of W is loaded, and the next ones are drawn into L2, before pdl_wait: weights are constants.
+// The first stage of W is loaded before pdl_wait: weights are constants. Drawing further stages into L2 there was slower.
 // The order of a sum depends on K alone: which warp sums which chunks depends on kWarps, chosen by K, and on nothing else.
 #include "cuda/common/mma.cuh"
 #include "cuda/gemm/epilogue.cuh"
@@ -30,7 +30,6 @@ namespace {
 
 constexpr int kUnitRows = 8;
 constexpr int kStageLoads = 8;        // kTiles * kChunks
-constexpr int kStagesAhead = 3;       // drawn into L2 before the wait, the first one into registers
 constexpr int64_t kLongRow = 8192;    // from this K on one block of 16 warps per multiprocessor: x is read less often
 
 struct alignas(16) Word4 {
@@ -54,7 +53,6 @@ __device__ __forceinline__ Word4 load_cached(const void* p) {
                : "memory");
   return r;
 }
-__device__ __forceinline__ void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 // Where a block is in the sequence of its stages: a pass and a stage of K within it.
 template <class T, int kWarps, int kTiles, int kChunks, bool kGated>
@@ -95,17 +93,6 @@ struct Cursor {
       for (int j = 0; j < kTiles; ++j) {
         to[j][c] = Word4{{0, 0, 0, 0}};
         if (inside && j < tiles) to[j][c] = load_stream(row[j] + at);
-      }
-    }
-  }
-  __device__ void prefetch(int ahead, int64_t k, int warp, int lane) const {
-#pragma unroll
-    for (int c = 0; c < kChunks; ++c) {
-      const int64_t at = chunk(stage + ahead, c, warp) * 32;
-      if (at + lane % 4 * 8 >= k) continue;
-#pragma unroll
-      for (int j = 0; j < kTiles; ++j) {
-        if (j < tiles) prefetch_l2(row[j] + at);
       }
     }
   }
@@ -161,8 +148,6 @@ __global__ void __launch_bounds__(kWarps * 32, 16 / kWarps) gemv_mma(const __gri
   int ahead_unit = begin;
   ahead.enter(p, begin, units_at(begin), lane);
   ahead.load(w[0], p.k, warp, lane);
-#pragma unroll
-  for (int s = 1; s < kStagesAhead; ++s) ahead.prefetch(s, p.k, warp, lane);
   pdl_release();
   pdl_wait();
 

@@ -111,14 +111,20 @@ struct IdCheck {
   int32_t number;
 };
 
-// Block x copies row ids[x]; an id outside the table is reported and gives zeros.
+// Which rows: those listed in device memory or, without a list, consecutive ones.
+struct RowList {
+  const int32_t* ids;
+  int32_t first;
+};
+
+// Block x copies row x of the list; an id outside the table is reported and gives zeros.
 template <class Word>
 __global__ void __launch_bounds__(256)
-    copy_rows(Word* out, const Word* from, const int32_t* ids, int64_t from_rows, int64_t words, IdCheck check) {
+    copy_rows(Word* out, const Word* from, RowList list, int64_t from_rows, int64_t words, IdCheck check) {
   pdl_release();
   pdl_wait();
   const int64_t row = blockIdx.x;
-  const int64_t id = ids[row];
+  const int64_t id = list.ids == nullptr ? list.first + row : list.ids[row];
   const bool good = id >= 0 && id < from_rows;
   if (!good && blockIdx.y == 0 && threadIdx.x == 0) accel_report(check.error, check.number, row, id);
   const int64_t step = static_cast<int64_t>(gridDim.y) * blockDim.x;
@@ -127,7 +133,7 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-int run_copy_rows(const accel_call* call, uint8_t* out, const uint8_t* from, const int32_t* ids, int64_t rows,
+int run_copy_rows(const accel_call* call, uint8_t* out, const uint8_t* from, RowList list, int64_t rows,
                   int64_t from_rows, int64_t row_bytes, IdCheck check) {
   return with_word<uint8_t>({out, from}, {row_bytes}, [&](auto* e) {
     using Word = std::remove_pointer_t<decltype(e)>;
@@ -136,8 +142,8 @@ int run_copy_rows(const accel_call* call, uint8_t* out, const uint8_t* from, con
     // Few long rows are shared by several blocks.
     const int64_t split = rows >= call->multiprocessors ? 1 : divide_up(words, block * 4);
     launch_pdl(call, copy_rows<Word>, dim3(static_cast<unsigned>(rows), static_cast<unsigned>(split < 64 ? split : 64)),
-               dim3(block), 0, reinterpret_cast<Word*>(out), reinterpret_cast<const Word*>(from), ids, from_rows, words,
-               check);
+               dim3(block), 0, reinterpret_cast<Word*>(out), reinterpret_cast<const Word*>(from), list, from_rows,
+               words, check);
     return launched(call);
   });
 }
@@ -150,7 +156,7 @@ int embedding(const accel_call* call) {
       call->device_check(call, "ERR_ACCEL_ARGUMENT", "embedding: ids[%lld] is %lld, outside the table's rows")};
   call->ran(call, "embedding");
   if (tokens == 0 || row == 0) return ACCEL_OK;
-  return run_copy_rows(call, data<uint8_t>(out), data<uint8_t>(table), data<int32_t>(tensor(call, 1)), tokens,
+  return run_copy_rows(call, data<uint8_t>(out), data<uint8_t>(table), {data<int32_t>(tensor(call, 1)), 0}, tokens,
                        table->shape[0], row, check);
 }
 
@@ -160,10 +166,16 @@ int gather_rows(const accel_call* call) {
   const int64_t row = x->shape[0] == 0 ? 0 : elements(x) / x->shape[0] * (x->dtype.bits / 8);
   call->ran(call, "gather_rows");
   if (rows.size == 0 || row == 0) return ACCEL_OK;
-  const void* ids = call->upload(call, rows.data, static_cast<size_t>(rows.size) * sizeof(int32_t));
+  RowList list = {nullptr, rows.data[0]};
+  bool consecutive = true;  // nearly always: the last tokens of a sequence. Saves a copy to the device
+  for (int64_t r = 1; r < rows.size; r++) consecutive = consecutive && rows.data[r] == list.first + r;
+  if (!consecutive) {
+    const void* ids = call->upload(call, rows.data, static_cast<size_t>(rows.size) * sizeof(int32_t));
+    list.ids = static_cast<const int32_t*>(ids);
+  }
   // The list was checked against x when the op was enqueued: nothing can be reported.
-  return run_copy_rows(call, data<uint8_t>(out), data<uint8_t>(x), static_cast<const int32_t*>(ids), rows.size,
-                       x->shape[0], row, {call->device_error, 0});
+  return run_copy_rows(call, data<uint8_t>(out), data<uint8_t>(x), list, rows.size, x->shape[0], row,
+                       {call->device_error, 0});
 }
 
 const OpKernel kernels[] = {

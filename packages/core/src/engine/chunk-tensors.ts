@@ -40,8 +40,7 @@ export function bindChunk(batch: Batch, chunk: Chunk, pass: PassTensors): ChunkT
   const { heads, kvHeads, headDim, hiddenSize, intermediateSize } = batch.runtime.spec;
   const rows = chunk.end - chunk.begin;
   const whole = rows === batch.rows;
-  const part = (tensor: Tensor): Tensor =>
-    whole ? tensor : tensor.slice(chunk.begin, chunk.end);
+  const part = (tensor: Tensor): Tensor => (whole ? tensor : tensor.slice(chunk.begin, chunk.end));
   const flat = (name: string, width: number): Tensor => batch.scratch(name, [rows, width]);
   const split = (name: string, count: number): Tensor =>
     batch.scratch(name, [rows, count, headDim]);

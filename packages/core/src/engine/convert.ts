@@ -46,7 +46,10 @@ export async function convertWeights(
       throwIfAborted(options.signal);
       if (!ready.has(tensor)) {
         using count = counts.slice(index, index + 1);
-        ready.set(tensor, convert(device, stream, tensor, dtype, options.check ? count : undefined));
+        ready.set(
+          tensor,
+          convert(device, stream, tensor, dtype, options.check ? count : undefined),
+        );
       }
       loadedBytes += tensor.byteLength;
       waiting += tensor.byteLength;

@@ -22,7 +22,13 @@ export function passInputs(batch: Batch): PassInputs {
   positions.write(stream, positionsOf(batch));
   const ids = batch.scratch('ids', [batch.rows], 'int32');
   if (batch.drawn === undefined) ids.write(stream, pack(batch));
-  else ops.gatherRows(stream, ids, batch.drawn, Int32Array.from({ length: batch.rows }, (_, i) => i));
+  else
+    ops.gatherRows(
+      stream,
+      ids,
+      batch.drawn,
+      Int32Array.from({ length: batch.rows }, (_, i) => i),
+    );
   return { ids, positions };
 }
 
