@@ -181,6 +181,8 @@ async function batch(run, model, count, length) {
 async function evicted(run, model, length) {
   await run.part('model', `SnapKV at ${length}`, length > 65536 ? 25 : 8, async () => {
     const policy = compose(snapkv({ budget: { tokens: 1024 } }));
+    model.device.resetPeak();
+    model.pool.resetPeak();
     const sequence = model.sequence({ policy, strict: true });
     const started = performance.now();
     await sequence.append(tokens(length, LLAMA.vocab));
@@ -197,6 +199,9 @@ async function evicted(run, model, length) {
       tokensPerSecond: 1000 / decode.ms,
       kvBytes: kv.measuredBytes,
       fullBytes: kv.fullBytes,
+      poolPeakBytes: model.pool.peakBytes,
+      // With what the allocator keeps from earlier measurements.
+      peakBytes: model.device.info.memory.peak,
       kernels: decode.kernels,
     });
     sequence.dispose();
