@@ -43,7 +43,7 @@ struct AttentionProblem {
   bool causal;
   int window;                // 0: none
   const int32_t* ranges;     // device [begin, end) per sequence, or null
-  bool gaps;                 // some head has a gap (host view; never set when captured for replay with gaps)
+  bool gaps;                 // some head has a gap (host view; a graph is replayed only while this holds)
   KeyTiles tiles;
 };
 

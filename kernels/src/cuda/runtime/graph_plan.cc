@@ -14,6 +14,14 @@ uint64_t pair(int64_t high, int64_t low) {
   return static_cast<uint64_t>(high) << 32 | static_cast<uint32_t>(low);
 }
 
+// Ops may choose a kernel by whether any head has a gap; how large it is they read on the device.
+bool has_gap(const accel_kv& kv) {
+  for (int32_t i = 0; i < kv.sequences * kv.heads; i++) {
+    if (kv.device_head[i].gap != 0) return true;
+  }
+  return false;
+}
+
 uint64_t dtype_word(accel_dtype dtype) { return static_cast<uint64_t>(dtype.code) << 8 | dtype.bits; }
 
 bool same_heads(const accel_kv& a, const accel_kv& b) {
@@ -93,6 +101,7 @@ void GraphPlan::put_kv(const accel_kv& kv) {
   key.push_back(pair(kv.sequences, kv.heads));
   key.push_back(pair(kv.rows_per_page, kv.positions_per_page));
   key.push_back(pair(row_limit(kv), static_cast<int64_t>(slot)));
+  key.push_back(has_gap(kv) ? 1 : 0);
 }
 
 }  // namespace accel::cuda
