@@ -11,11 +11,13 @@ const SLOW_KERNELS: Readonly<Record<string, string>> = {
 /**
  * What ran slower than it should have, in words. float32 has one kernel for each op on a GPU, so nothing of it counts.
  * @param kernels of a receipt: kernel name → runs
+ * @param decodeTokens decode steps of the same receipt
  */
 export function findFallbacks(
   stream: Stream,
   dtype: DType,
   kernels: Readonly<Record<string, number>>,
+  decodeTokens: number,
 ): string[] {
   if (stream.device.kind === 'cpu') return [];
   const slow =
@@ -24,8 +26,9 @@ export function findFallbacks(
       : Object.entries(SLOW_KERNELS)
           .filter(([kernel]) => (kernels[kernel] ?? 0) > 0)
           .map(([, reason]) => reason);
+  // A step of a new shape runs twice before it is replayed, and one that copies shared pages never is: that is no fault.
   const { reason } = stream.graphs();
-  return reason === undefined
-    ? slow
-    : [...slow, `decode steps ran kernel by kernel, because ${reason}`];
+  const replayed = (kernels['graph'] ?? 0) > 0;
+  if (reason === undefined || replayed || decodeTokens <= 2) return slow;
+  return [...slow, `decode steps ran kernel by kernel, because ${reason}`];
 }

@@ -31,7 +31,7 @@ export function buildReceipt(sequence: Sequence): Receipt {
     tokens: { prefill: counters.prefillTokens, decode: counters.decodeTokens },
     seconds: { prefill: counters.prefillSeconds, decode: counters.decodeSeconds },
     kernels,
-    fallbacks: findFallbacks(model.stream, model.dtype, kernels),
+    fallbacks: findFallbacks(model.stream, model.dtype, kernels, counters.decodeTokens),
   };
 }
 
