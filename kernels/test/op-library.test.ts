@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { builtinOps, Device, loadOpLibrary, ops, Tensor } from '../ts/index.js';
+import { builtinOps, Device, devices, loadOpLibrary, ops, Tensor } from '../ts/index.js';
 import { expectError } from './support/errors.js';
 import { fixture, packageFolder } from './support/paths.js';
 
@@ -15,6 +15,15 @@ describe('a library built by accel_add_op_library', () => {
     expect(library.version).toBe('1.2.3');
     expect(library.op('fill')).toMatchObject({ name: 'fill', signature: 'out:tensor, n:int' });
     expect(library.op('throws').signature).toBe('');
+  });
+
+  test('says what devices its ops have functions for', () => {
+    expect(loadOpLibrary(fixture('accel_test_ops')).op('fill').devices).toEqual(['cpu']);
+    const gpu = devices().some(({ kind }) => kind === 'cuda');
+    for (const op of builtinOps().ops) {
+      expect(op.devices, op.name).toContain('cpu');
+      if (gpu) expect(op.devices, op.name).toContain('cuda');
+    }
   });
 
   test('runs beside the built-in ops on one stream', async () => {
@@ -55,7 +64,7 @@ describe('what cannot be loaded', () => {
     expectError(
       () => loadOpLibrary(fixture('accel_test_old_abi')),
       'ERR_ACCEL_OP_ABI',
-      /accel_test_old_abi.so was built with op ABI 43, this runtime has op ABI 2/,
+      /accel_test_old_abi.so was built with op ABI 44, this runtime has op ABI 3/,
     );
   });
 
@@ -86,9 +95,13 @@ describe('what cannot be loaded', () => {
 });
 
 test('every built-in op has a typed function that passes its arguments in order', () => {
-  const source = readFileSync(join(packageFolder, 'ts', 'ops.ts'), 'utf8');
+  const source = ['ops.ts', 'tally-ops.ts']
+    .map((file) => readFileSync(join(packageFolder, 'ts', file), 'utf8'))
+    .join('');
   for (const op of builtinOps().ops) {
-    const call = new RegExp(`stream\\.run\\(op\\('${op.name}'\\), ([^;]*)\\);`).exec(source)?.[1];
+    const call = new RegExp(`stream\\.run\\(\\s*op\\('${op.name}'\\),\\s*([^;]*)\\);`).exec(
+      source,
+    )?.[1];
     expect(call, `a function for ${op.name}`).toBeDefined();
     // Calls are no separate arguments; `...three(x)` stands for three.
     const given = call

@@ -12,6 +12,7 @@ export { kvBatch, KvSequence, type KvBytes, type KvShape } from './kv-sequence.j
 export { MappedFile } from './mapped-file.js';
 export { builtinOps, loadOpLibrary, type Op, type OpLibrary } from './op-library.js';
 export * as ops from './ops.js';
+export type { HeadReduce } from './tally-ops.js';
 export { PagePool, type PagePoolOptions } from './page-pool.js';
 export type { Resource } from './resource.js';
 export { Stream, type GraphCounts, type OpArg } from './stream.js';

@@ -14,20 +14,25 @@ export interface KvShape {
   readonly headDim: number;
   /** `float32`, `bfloat16` or `float16`. */
   readonly dtype: DType;
+  /**
+   * Float32 numbers that every row carries along, wherever it goes: 0 to 16, default 0. They are 0 in new rows;
+   * `ops.tally…` write and read them.
+   */
+  readonly tallies?: number;
 }
 
 /** Size of a cache. */
 export interface KvBytes {
   /** Pages it holds × page size. A page shared with a fork counts in both. */
   readonly measured: number;
-  /** Rows × (2 · headDim · bytes of the dtype + 4): a key, a value and a position. */
+  /** Rows × (2 · headDim · bytes of the dtype + 4 · (1 + tallies)): a key, a value, a position and the tallies. */
   readonly arithmetic: number;
   readonly pages: number;
 }
 
 /**
- * The KV cache of one sequence: rows of keys, values and original positions for every (layer, head), in pages of a
- * pool. Layers and heads may hold different numbers of rows. Calls change the bookkeeping at once and enqueue what has
+ * The KV cache of one sequence: rows of keys, values, original positions and tallies for every (layer, head), in pages
+ * of a pool. Layers and heads may hold different numbers of rows. Calls change the bookkeeping at once and enqueue what has
  * to be moved on the pool's stream; they never wait.
  *
  * Row numbers count the rows that are there now, in ascending position.
@@ -50,6 +55,7 @@ export class KvSequence extends Resource {
           whole(shape.heads, 'heads'),
           whole(shape.headDim, 'headDim'),
           dtypeIndex(shape.dtype),
+          whole(shape.tallies ?? 0, 'tallies'),
         ),
     );
     this.pool = pool;
@@ -89,10 +95,20 @@ export class KvSequence extends Resource {
   /**
    * Removes rows `[at, at + count)` of every head of a layer without moving any: the gap where rows are missing grows,
    * and whole pages inside it go back to the pool.
-   * @throws AccelError `ERR_ACCEL_KV_GAP` when the rows do not touch the gap that is already there: use {@link compact}
+   * @throws AccelError `ERR_ACCEL_KV_GAP` when the rows do not touch the gap that is already there ({@link canDrop}): use {@link compact}
    */
   drop(layer: number, at: number, count: number): void {
     native().kvDrop(this.id, whole(layer, 'layer'), whole(at, 'at'), whole(count, 'count'));
+  }
+
+  /** Whether {@link drop} can take these rows: they are there, and the last ones or next to the gap, if there is one. */
+  canDrop(layer: number, at: number, count: number): boolean {
+    return native().kvCanDrop(
+      this.id,
+      whole(layer, 'layer'),
+      whole(at, 'at'),
+      whole(count, 'count'),
+    );
   }
 
   /** Keeps the first `rows` rows of every head of a layer. */
@@ -117,6 +133,16 @@ export class KvSequence extends Resource {
     return new KvSequence(this.pool, this.shape, native().kvFork(this.id));
   }
 
+  /**
+   * Copies the pages of a layer that a fork shares, so that `ops.kvRemove`, `ops.tallyAdd` and other ops may write rows
+   * in place without the fork seeing it. Call it before such an op; unless there was a fork since the last call it costs
+   * next to nothing.
+   * @throws AccelError `ERR_ACCEL_OUT_OF_MEMORY` when the pool is too full; then nothing has changed
+   */
+  own(layer: number): void {
+    native().kvOwn(this.id, whole(layer, 'layer'));
+  }
+
   /** A layer as an argument of an op. */
   kv(layer: number): KvArg {
     return (this.#args[layer] ??= new KvArg([this], layer));
@@ -125,7 +151,7 @@ export class KvSequence extends Resource {
 
 /**
  * A layer of several caches as one argument: a batch, in this order. All must be of one pool and have the same heads,
- * headDim and dtype.
+ * headDim, dtype and tallies.
  */
 export function kvBatch(sequences: readonly KvSequence[], layer: number): KvArg {
   if (sequences.length === 0) {

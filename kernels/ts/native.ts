@@ -3,11 +3,21 @@ import { AccelError } from './errors.js';
 import { loadAddon } from './loader.js';
 import type { GraphCounts } from './stream.js';
 
+/** @internal An op as the addon describes it. */
+interface NativeOp {
+  readonly name: string;
+  readonly signature: string;
+  readonly id: number;
+  /** Whether it has a function for the device. */
+  readonly cpu: boolean;
+  readonly cuda: boolean;
+}
+
 /** @internal A library as the addon describes it. */
 export interface NativeLibrary {
   readonly name: string;
   readonly version: string;
-  readonly ops: readonly { name: string; signature: string; id: number }[];
+  readonly ops: readonly NativeOp[];
 }
 
 /**
@@ -43,13 +53,22 @@ export interface Native {
   poolBytes(pool: number): void;
   poolResetPeak(pool: number): void;
   poolTrim(pool: number): void;
-  kvCreate(pool: number, layers: number, heads: number, headDim: number, dtype: number): number;
+  kvCreate(
+    pool: number,
+    layers: number,
+    heads: number,
+    headDim: number,
+    dtype: number,
+    tallies: number,
+  ): number;
   kvReserve(sequence: number, layer: number, rows: number): void;
   kvDrop(sequence: number, layer: number, at: number, count: number): void;
+  kvCanDrop(sequence: number, layer: number, at: number, count: number): boolean;
   kvTruncate(sequence: number, layer: number, rows: number): void;
   kvRows(sequence: number, layer: number, head: number): number;
   kvBytes(sequence: number): void;
   kvFork(sequence: number): number;
+  kvOwn(sequence: number, layer: number): void;
   kvCompact(sequence: number, layer: number, index: number): void;
   builtinLibrary(): NativeLibrary;
   loadLibrary(path: string): NativeLibrary;

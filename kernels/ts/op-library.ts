@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import type { DeviceInfo } from './device.js';
 import { AccelError } from './errors.js';
 import { native, type NativeLibrary } from './native.js';
 
@@ -7,6 +8,8 @@ export interface Op {
   readonly name: string;
   /** Arguments and their types, for example `out:tensor, x:tensor, eps:float`. */
   readonly signature: string;
+  /** Kinds of device that it has a function for. */
+  readonly devices: readonly DeviceInfo['kind'][];
   /** @internal */ readonly id: number;
 }
 
@@ -21,7 +24,10 @@ export class OpLibrary {
   constructor(library: NativeLibrary) {
     this.name = library.name;
     this.version = library.version;
-    this.ops = library.ops.map((op) => Object.freeze(op));
+    this.ops = library.ops.map(({ name, signature, id, cpu, cuda }) => {
+      const devices = [...(cpu ? (['cpu'] as const) : []), ...(cuda ? (['cuda'] as const) : [])];
+      return Object.freeze({ name, signature, devices: Object.freeze(devices), id });
+    });
     this.#byName = new Map(this.ops.map((op) => [op.name, op]));
   }
 
@@ -47,9 +53,10 @@ export function loadOpLibrary(path: string): OpLibrary {
   return new OpLibrary(native().loadLibrary(resolve(path)));
 }
 
-let builtin: OpLibrary | undefined;
-
-/** The ops of this package. `ops` has a typed function for each. */
+/**
+ * The ops of this package. `ops` has a typed function for each. Their CUDA functions are known once `devices()` or opening
+ * a GPU has loaded the backend that brings them.
+ */
 export function builtinOps(): OpLibrary {
-  return (builtin ??= new OpLibrary(native().builtinLibrary()));
+  return new OpLibrary(native().builtinLibrary());
 }

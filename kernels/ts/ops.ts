@@ -5,20 +5,12 @@
  * T packed tokens, Hq query heads, Hk key-value heads, d head dimension. Float tensors of one call have one dtype
  * (float32, bfloat16 or float16) unless said otherwise; sums are always float32. Outputs come first.
  */
+import { NO_RANGES, op } from './builtin-op.js';
 import type { KvArg } from './kv-arg.js';
-import { builtinOps, type Op } from './op-library.js';
 import type { Stream } from './stream.js';
 import type { Tensor } from './tensor.js';
 
-const found = new Map<string, Op>();
-
-function op(name: string): Op {
-  let op = found.get(name);
-  if (op === undefined) found.set(name, (op = builtinOps().op(name)));
-  return op;
-}
-
-const NO_RANGES = new Int32Array(0);
+export * from './tally-ops.js';
 
 /** How scores of the query heads of one group become one row per key-value head; `none` keeps the query heads. */
 export type GroupReduce = 'none' | 'mean' | 'max' | 'sum';
@@ -129,7 +121,7 @@ export function attention(
   stream.run(op('attention'), out, lse, q, kv, lens, scale, Number(causal), window, ranges);
 }
 
-/** Options of {@link observeScores} and {@link columnSums}. */
+/** Options of {@link observeScores}. */
 export interface ScoreOptions {
   /** Factor of the logits, usually 1/√d. */
   readonly scale: number;
@@ -153,11 +145,23 @@ export function observeScores(
   stream.run(op('observe_scores'), out, q, kv, options.scale, REDUCE[options.reduce]);
 }
 
+/** Options of {@link columnSums}. */
+export interface ColumnSumsOptions extends ScoreOptions {
+  /**
+   * Adds to what `out` holds, for a prompt that comes in chunks: the columns of the last T rows, which are new, are
+   * set, those before are added to. Not with `reduce: 'max'`. Default false.
+   */
+  readonly accumulate?: boolean;
+  /** `[begin, end)`: only these columns are written. Default all. */
+  readonly range?: readonly [begin: number, end: number];
+}
+
 /**
  * The attention mass of every row: the sum over the last T queries of exp(logit − lse), causal. With T = 1 these are
  * the probabilities of a decode step.
- * @param out float32 `[Hs, n]`, Hs as in {@link observeScores} @param q `[T, Hq, d]` @param lse float32 `[T, Hq]`
- * @param kv one sequence whose heads all have n rows
+ * @param out float32 `[Hs, m]`, m at least n, of which n columns are written; Hs as in {@link observeScores}
+ * @param q `[T, Hq, d]` @param lse float32 `[T, Hq]` @param kv one sequence whose heads all have n rows
+ * @throws AccelError `ERR_ACCEL_SHAPE`, `ERR_ACCEL_DTYPE`, `ERR_ACCEL_ARGUMENT`
  */
 export function columnSums(
   stream: Stream,
@@ -165,9 +169,11 @@ export function columnSums(
   q: Tensor,
   lse: Tensor,
   kv: KvArg,
-  options: ScoreOptions,
+  options: ColumnSumsOptions,
 ): void {
-  stream.run(op('column_sums'), out, q, lse, kv, options.scale, REDUCE[options.reduce]);
+  const { scale, reduce, accumulate = false, range } = options;
+  const ranges = range === undefined ? NO_RANGES : Int32Array.from(range);
+  stream.run(op('column_sums'), out, q, lse, kv, scale, REDUCE[reduce], Number(accumulate), ranges);
 }
 
 /** Options of {@link topk}. */
@@ -185,6 +191,16 @@ export interface TopkOptions {
  */
 export function topk(stream: Stream, out: Tensor, scores: Tensor, options: TopkOptions): void {
   stream.run(op('topk'), out, scores, options.k, Number(options.largest ?? true));
+}
+
+/**
+ * `out[h, i] = x[h, index[h, i]]`: scores of the rows that {@link topk} chose. A column that does not exist fails on
+ * the stream with `ERR_ACCEL_ARGUMENT`.
+ * @param out float32 `[H, k]` @param x float32 `[H, n]` @param index int32 `[H, k]`
+ * @throws AccelError `ERR_ACCEL_SHAPE`, `ERR_ACCEL_DTYPE`
+ */
+export function takeColumns(stream: Stream, out: Tensor, x: Tensor, index: Tensor): void {
+  stream.run(op('take_columns'), out, x, index);
 }
 
 /**

@@ -55,8 +55,9 @@ struct KvPages {
   int32_t heads;
   int32_t sequences;
   int32_t rows_per_page;
-  int32_t positions_per_page;
+  int32_t records_per_page;
   int32_t row_bytes;          // of a key or value row
+  int32_t record_words;       // 1 + tallies
 
   __device__ const accel_kv_head& at(int sequence, int h) const { return head[sequence * heads + h]; }
   __device__ static int slot(const accel_kv_head& h, int row) { return row < h.gap_at ? row : row + h.gap; }
@@ -66,15 +67,27 @@ struct KvPages {
   }
   __device__ uint8_t* key(const accel_kv_head& h, int r) const { return row(h.key_pages, slot(h, r)); }
   __device__ uint8_t* value(const accel_kv_head& h, int r) const { return row(h.value_pages, slot(h, r)); }
-  __device__ int32_t* position(const accel_kv_head& h, int r) const {
-    const int s = slot(h, r), page = s / positions_per_page;
-    return reinterpret_cast<int32_t*>(base + h.position_pages[page] * page_bytes) + (s - page * positions_per_page);
+  // A row's record: its position, then its tallies (float32).
+  __device__ int32_t* record(const accel_kv_head& h, int r) const {
+    const int s = slot(h, r), page = s / records_per_page;
+    return reinterpret_cast<int32_t*>(base + h.record_pages[page] * page_bytes) +
+           (s - page * records_per_page) * record_words;
+  }
+  __device__ float* tally(const accel_kv_head& h, int r, int which) const {
+    return reinterpret_cast<float*>(record(h, r)) + 1 + which;
   }
 };
 
 inline KvPages kv_pages(const accel_kv& kv) {
-  return {kv.base,          kv.page_bytes,         kv.device_head, kv.heads, kv.sequences, kv.rows_per_page,
-          kv.positions_per_page, static_cast<int32_t>(kv.head_dim * (kv.dtype.bits / 8))};
+  return {kv.base,
+          kv.page_bytes,
+          kv.device_head,
+          kv.heads,
+          kv.sequences,
+          kv.rows_per_page,
+          kv.records_per_page,
+          static_cast<int32_t>(kv.head_dim * (kv.dtype.bits / 8)),
+          1 + kv.tallies};
 }
 
 // ---- data errors

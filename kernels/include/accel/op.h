@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-#define ACCEL_OP_ABI 2u
+#define ACCEL_OP_ABI 3u
 #define ACCEL_OK 0
 #define ACCEL_FAILED 1
 
@@ -51,19 +51,20 @@ typedef struct accel_ints {
 
 // Rows of one (sequence, layer, kv head). Rows are ordered by position. Row r lives in slot
 //   s(r) = r < gap_at ? r : r + gap
-// and slot s lives in page pages[s / rows_per_page] at row s % rows_per_page of that page. Keys, values and positions
-// have page lists of their own, with the same slots. The gap lets StreamingLLM drop rows behind its sinks in O(1).
+// and slot s lives in page pages[s / rows_per_page] at row s % rows_per_page of that page. Keys, values and records
+// have page lists of their own, with the same slots. The gap lets rows leave in front of the newest ones in O(1).
 typedef struct accel_kv_head {
   const int32_t* key_pages;
   const int32_t* value_pages;
-  const int32_t* position_pages;
+  const int32_t* record_pages;
   int32_t rows;
   int32_t gap_at;
   int32_t gap;
 } accel_kv_head;
 
 // One layer's cache for a batch of sequences. Page p starts at base + p * page_bytes. A key or value row is head_dim
-// elements of dtype; a position row is one int32.
+// elements of dtype. A row's record is its original position, one int32, and `tallies` float32 numbers that follow the
+// row wherever it goes (attention received so far, say); a record is 4 * (1 + tallies) bytes.
 typedef struct accel_kv {
   uint8_t* base;
   int64_t page_bytes;
@@ -72,7 +73,8 @@ typedef struct accel_kv {
   int32_t sequences;
   int32_t heads;
   int32_t rows_per_page;           // keys and values
-  int32_t positions_per_page;
+  int32_t records_per_page;
+  int32_t tallies;
   const accel_kv_head* head;       // [sequences * heads], sequence major; host memory
   // CUDA only. The same array in device memory, its page lists too. A launch may be captured into a graph and replayed
   // with other rows: kernels take counts from device_head, and grids are chosen by row_limit, which no head exceeds.

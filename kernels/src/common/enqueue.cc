@@ -74,7 +74,7 @@ void put_mirrored(Backend& backend, Command& command, accel_kv& kv, const KvView
     heads[i] = view.heads[i];
     heads[i].key_pages = table.mirrored(backend, heads[i].key_pages);
     heads[i].value_pages = table.mirrored(backend, heads[i].value_pages);
-    heads[i].position_pages = table.mirrored(backend, heads[i].position_pages);
+    heads[i].record_pages = table.mirrored(backend, heads[i].record_pages);
   }
   kv.device_head = heads;
 }
@@ -143,7 +143,8 @@ void KvView::describe(KvSequence& sequence) {
   kv.head_dim = shape.head_dim;
   kv.heads = shape.heads;
   kv.rows_per_page = sequence.rows_per_page();
-  kv.positions_per_page = sequence.positions_per_page();
+  kv.records_per_page = sequence.records_per_page();
+  kv.tallies = shape.tallies;
   stream = &sequence.pool().stream();
   holds.push_back(&sequence.pool());
 }
@@ -155,9 +156,9 @@ void KvView::add(KvSequence& sequence, int32_t layer) {
   } else if (sequence.pool().base() != kv.base) {
     fail("ERR_ACCEL_BATCH", "sequences of one call must share one page pool");
   } else if (accel_dtype dtype = dtype_code(shape.dtype); shape.heads != kv.heads || shape.head_dim != kv.head_dim ||
-                                                          dtype.code != kv.dtype.code ||
-                                                          dtype.bits != kv.dtype.bits) {
-    fail("ERR_ACCEL_BATCH", "sequences of one call must have the same heads, headDim and dtype");
+                                                          dtype.code != kv.dtype.code || dtype.bits != kv.dtype.bits ||
+                                                          shape.tallies != kv.tallies) {
+    fail("ERR_ACCEL_BATCH", "sequences of one call must have the same heads, headDim, dtype and tallies");
   }
   KvTable& table = sequence.table(layer);
   holds.push_back(&table);

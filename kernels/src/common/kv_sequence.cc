@@ -1,5 +1,6 @@
 #include "common/kv_sequence.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -9,6 +10,7 @@ namespace accel {
 namespace {
 
 constexpr int32_t kMaxRows = 1 << 30;
+constexpr int32_t kMaxTallies = 16;
 
 }  // namespace
 
@@ -21,9 +23,12 @@ Ref<KvSequence> KvSequence::create(Ref<PagePool> pool, const KvShape& shape) {
   if (shape.dtype != DType::float32 && shape.dtype != DType::bfloat16 && shape.dtype != DType::float16) {
     fail("ERR_ACCEL_DTYPE", "KV rows are float32, bfloat16 or float16, not %s", dtype_name(shape.dtype));
   }
-  if (pool->page_bytes() < shape.row_bytes()) {
-    fail("ERR_ACCEL_ARGUMENT", "pages of %zu bytes cannot hold a row of %zu bytes; make pageBytes larger",
-         pool->page_bytes(), shape.row_bytes());
+  if (shape.tallies < 0 || shape.tallies > kMaxTallies) {
+    fail("ERR_ACCEL_ARGUMENT", "tallies is %d; a row takes 0 to %d", shape.tallies, kMaxTallies);
+  }
+  if (size_t most = std::max(shape.row_bytes(), shape.record_bytes()); pool->page_bytes() < most) {
+    fail("ERR_ACCEL_ARGUMENT", "pages of %zu bytes cannot hold a %s of %zu bytes; make pageBytes larger",
+         pool->page_bytes(), most == shape.row_bytes() ? "row" : "record", most);
   }
   return Ref<KvSequence>(new KvSequence(std::move(pool), shape));
 }
@@ -32,8 +37,8 @@ KvSequence::KvSequence(Ref<PagePool> pool, const KvShape& shape)
     : pool_(std::move(pool)),
       shape_(shape),
       rows_per_page_(static_cast<int32_t>(pool_->page_bytes() / shape.row_bytes())),
-      positions_per_page_(static_cast<int32_t>(pool_->page_bytes() / sizeof(int32_t))),
-      erase_unit_(std::lcm(rows_per_page_, positions_per_page_)),
+      records_per_page_(static_cast<int32_t>(pool_->page_bytes() / shape.record_bytes())),
+      erase_unit_(std::lcm(rows_per_page_, records_per_page_)),
       layers_(shape.layers) {
   static std::atomic<int64_t> created{0};
   pool_->consumers().add(this, format_text("sequence %lld", static_cast<long long>(++created)),
@@ -52,15 +57,15 @@ KvSequence::Layer& KvSequence::at_layer(int32_t layer) {
   return layers_[layer];
 }
 
-KvTable& KvSequence::writable(Layer& layer, bool overwrite, int32_t row_pages, int32_t position_pages) {
+KvTable& KvSequence::writable(Layer& layer, bool overwrite, int32_t row_pages, int32_t record_pages) {
   KvTable& table = *layer.table;
-  bool grow = row_pages > table.row_capacity() || position_pages > table.position_capacity();
+  bool grow = row_pages > table.row_capacity() || record_pages > table.record_capacity();
   if (grow || (overwrite && !table.unique())) {
     // Doubling keeps the copies of a growing sequence cheap.
     int32_t row_room = row_pages > table.row_capacity() ? std::max(row_pages, 2 * table.row_capacity()) : 0;
-    int32_t position_room =
-        position_pages > table.position_capacity() ? std::max(position_pages, 2 * table.position_capacity()) : 0;
-    layer.table = table.clone(row_room, position_room);
+    int32_t record_room =
+        record_pages > table.record_capacity() ? std::max(record_pages, 2 * table.record_capacity()) : 0;
+    layer.table = table.clone(row_room, record_room);
     overwrite = true;
   }
   if (overwrite) {
@@ -68,7 +73,7 @@ KvTable& KvSequence::writable(Layer& layer, bool overwrite, int32_t row_pages, i
     layer.table->overwritten();
     for (int32_t h = 0; h < shape_.heads; h++) {
       layer.table->row_end(h) = row_pages_of(layer.heads[h].slots());
-      layer.table->position_end(h) = position_pages_of(layer.heads[h].slots());
+      layer.table->record_end(h) = record_pages_of(layer.heads[h].slots());
     }
   }
   return *layer.table;
@@ -95,7 +100,7 @@ void KvSequence::reserve(int32_t layer_index, int32_t n) {
   // First look, then take: when the pool is too full nothing has changed.
   size_t wanted = 0;
   int32_t most_row_pages = 0;
-  int32_t most_position_pages = 0;
+  int32_t most_record_pages = 0;
   bool overwrite = false;
   KvTable* table = layer.table.get();
   for (int32_t h = 0; h < shape_.heads; h++) {
@@ -106,32 +111,24 @@ void KvSequence::reserve(int32_t layer_index, int32_t n) {
     int32_t before = head.slots();
     int32_t after = before + n;
     int32_t row_first = row_pages_of(before);
-    int32_t position_first = position_pages_of(before);
-    wanted += 2 * (row_pages_of(after) - row_first) + position_pages_of(after) - position_first;
+    int32_t record_first = record_pages_of(before);
+    wanted += 2 * (row_pages_of(after) - row_first) + record_pages_of(after) - record_first;
     if (before % rows_per_page_ != 0) {
       wanted += pool_->shared(table->keys(h)[row_first - 1]) + pool_->shared(table->values(h)[row_first - 1]);
       overwrite |= pool_->shared(table->keys(h)[row_first - 1]) || pool_->shared(table->values(h)[row_first - 1]);
     }
-    if (before % positions_per_page_ != 0 && pool_->shared(table->positions(h)[position_first - 1])) {
+    if (before % records_per_page_ != 0 && pool_->shared(table->records(h)[record_first - 1])) {
       wanted++;
       overwrite = true;
     }
-    overwrite |= row_first < table->row_end(h) || position_first < table->position_end(h);
+    overwrite |= row_first < table->row_end(h) || record_first < table->record_end(h);
     most_row_pages = std::max(most_row_pages, row_pages_of(after));
-    most_position_pages = std::max(most_position_pages, position_pages_of(after));
+    most_record_pages = std::max(most_record_pages, record_pages_of(after));
   }
   pool_->require(wanted);
-  table = &writable(layer, overwrite, most_row_pages, most_position_pages);
+  table = &writable(layer, overwrite, most_row_pages, most_record_pages);
 
   std::vector<int32_t> copies;
-  auto own = [&](int32_t& page) {  // the last, partly filled page of a list
-    if (!pool_->shared(page)) return;
-    int32_t fresh = pool_->take();
-    copies.push_back(page);
-    copies.push_back(fresh);
-    pool_->release_page(page);
-    page = fresh;
-  };
   auto extend = [&](int32_t* list, int32_t begin, int32_t end) {
     for (int32_t i = begin; i < end; i++) {
       list[i] = pool_->take();
@@ -143,24 +140,20 @@ void KvSequence::reserve(int32_t layer_index, int32_t n) {
     int32_t before = head.slots();
     int32_t after = before + n;
     int32_t row_first = row_pages_of(before);
-    int32_t position_first = position_pages_of(before);
-    if (before % rows_per_page_ != 0) {
-      own(table->keys(h)[row_first - 1]);
-      own(table->values(h)[row_first - 1]);
+    int32_t record_first = record_pages_of(before);
+    if (before % rows_per_page_ != 0) {  // the last page is partly filled
+      own_page(table->keys(h)[row_first - 1], copies);
+      own_page(table->values(h)[row_first - 1], copies);
     }
-    if (before % positions_per_page_ != 0) own(table->positions(h)[position_first - 1]);
+    if (before % records_per_page_ != 0) own_page(table->records(h)[record_first - 1], copies);
     extend(table->keys(h), row_first, row_pages_of(after));
     extend(table->values(h), row_first, row_pages_of(after));
-    extend(table->positions(h), position_first, position_pages_of(after));
+    extend(table->records(h), record_first, record_pages_of(after));
     table->row_end(h) = std::max(table->row_end(h), row_pages_of(after));
-    table->position_end(h) = std::max(table->position_end(h), position_pages_of(after));
+    table->record_end(h) = std::max(table->record_end(h), record_pages_of(after));
     head.rows += n;
   }
-  if (!copies.empty()) {
-    pool_->stream().push_task([pool = pool_, copies = std::move(copies)](StreamBackend& device) {
-      device.copy_pages(pool->base(), pool->page_bytes(), copies.data(), copies.size() / 2);
-    });
-  }
+  copy_pages(std::move(copies));
 }
 
 void KvSequence::compact(int32_t layer_index, const int32_t* counts, const Gather& gather) {
@@ -173,24 +166,25 @@ void KvSequence::compact(int32_t layer_index, const int32_t* counts, const Gathe
            layer.heads[h].rows, h, layer_index);
     }
     most = std::max(most, counts[h]);
-    wanted += 2 * row_pages_of(counts[h]) + position_pages_of(counts[h]);
+    wanted += 2 * row_pages_of(counts[h]) + record_pages_of(counts[h]);
   }
   pool_->require(wanted);
   Layer after;
-  after.table = Ref<KvTable>(new KvTable(shape_.heads, std::max(row_pages_of(most), 4), std::max(position_pages_of(most), 1)));
+  after.table =
+      Ref<KvTable>(new KvTable(shape_.heads, std::max(row_pages_of(most), 4), std::max(record_pages_of(most), 1)));
   after.heads.resize(shape_.heads);
   for (int32_t h = 0; h < shape_.heads; h++) {
     int32_t rows = row_pages_of(counts[h]);
-    int32_t positions = position_pages_of(counts[h]);
+    int32_t records = record_pages_of(counts[h]);
     for (int32_t i = 0; i < rows; i++) {
       after.table->keys(h)[i] = pool_->take();
       after.table->values(h)[i] = pool_->take();
     }
-    for (int32_t i = 0; i < positions; i++) after.table->positions(h)[i] = pool_->take();
+    for (int32_t i = 0; i < records; i++) after.table->records(h)[i] = pool_->take();
     after.table->row_end(h) = rows;
-    after.table->position_end(h) = positions;
+    after.table->record_end(h) = records;
     after.heads[h].rows = counts[h];
-    pages_ += 2 * rows + positions;
+    pages_ += 2 * rows + records;
   }
   std::vector<accel_kv_head> before_heads(shape_.heads);
   std::vector<accel_kv_head> after_heads(shape_.heads);
@@ -222,7 +216,7 @@ void KvSequence::truncate_head(Layer& layer, int32_t h, int32_t rows) {
   };
   release(table.keys(h), rows_per_page_);
   release(table.values(h), rows_per_page_);
-  release(table.positions(h), positions_per_page_);
+  release(table.records(h), records_per_page_);
   head = kept;
 }
 
@@ -242,7 +236,7 @@ void KvSequence::grow_gap(Layer& layer, int32_t h, int32_t at, int32_t count) {
   };
   release(table.keys(h), rows_per_page_);
   release(table.values(h), rows_per_page_);
-  release(table.positions(h), positions_per_page_);
+  release(table.records(h), records_per_page_);
   head = grown;
 }
 
@@ -253,7 +247,7 @@ void KvSequence::close_gap(Layer& layer, int32_t h) {
   int32_t units = (head.gap_at + head.gap) / erase_unit_ - first;
   if (units <= 0) return;
   int32_t rows_end = row_pages_of(head.slots());
-  int32_t positions_end = position_pages_of(head.slots());
+  int32_t records_end = record_pages_of(head.slots());
   KvTable& table = writable(layer, true, 0, 0);
   auto erase = [&](int32_t* list, int32_t per_page, int32_t end) {
     int32_t begin = first * (erase_unit_ / per_page);
@@ -263,9 +257,22 @@ void KvSequence::close_gap(Layer& layer, int32_t h) {
   };
   erase(table.keys(h), rows_per_page_, rows_end);
   table.row_end(h) = erase(table.values(h), rows_per_page_, rows_end);
-  table.position_end(h) = erase(table.positions(h), positions_per_page_, positions_end);
+  table.record_end(h) = erase(table.records(h), records_per_page_, records_end);
   head.gap -= units * erase_unit_;
   if (head.gap == 0) head.gap_at = 0;
+}
+
+bool KvSequence::touches_gap(const Head& head, int32_t at, int32_t count) {
+  bool tail = at + count == head.rows;
+  return tail || head.gap == 0 || (at <= head.gap_at && at + count >= head.gap_at);
+}
+
+bool KvSequence::can_drop(int32_t layer_index, int32_t at, int32_t count) const {
+  for (const Head& head : at_layer(layer_index).heads) {
+    if (at < 0 || count < 0 || at > head.rows || count > head.rows - at) return false;
+    if (!touches_gap(head, at, count)) return false;
+  }
+  return true;
 }
 
 void KvSequence::drop(int32_t layer_index, int32_t at, int32_t count) {
@@ -278,8 +285,7 @@ void KvSequence::drop(int32_t layer_index, int32_t at, int32_t count) {
       fail("ERR_ACCEL_ARGUMENT", "rows [%d, %d) are not all there: head %d of layer %d has %d rows", at, at + count, h,
            layer_index, head.rows);
     }
-    bool tail = at + count == head.rows;
-    if (!tail && head.gap > 0 && (at > head.gap_at || at + count < head.gap_at)) {
+    if (!touches_gap(head, at, count)) {
       fail("ERR_ACCEL_KV_GAP",
            "rows [%d, %d) do not touch the gap at row %d of head %d in layer %d, and a head has one gap; use compact()",
            at, at + count, head.gap_at, h, layer_index);
@@ -319,33 +325,7 @@ KvBytes KvSequence::bytes() const {
   for (const Layer& layer : layers_) {
     for (const Head& head : layer.heads) rows += head.rows;
   }
-  return {pages_ * pool_->page_bytes(), rows * (2 * shape_.row_bytes() + sizeof(int32_t)), pages_};
-}
-
-Ref<KvSequence> KvSequence::fork() {
-  at_layer(0);
-  Ref<KvSequence> child(new KvSequence(pool_, shape_));
-  for (int32_t l = 0; l < shape_.layers; l++) {
-    Layer& from = layers_[l];
-    Layer& to = child->layers_[l];
-    to.table = from.table->clone(0, 0);
-    to.heads = from.heads;
-    for (int32_t h = 0; h < shape_.heads; h++) {
-      const Head& head = from.heads[h];
-      auto retain = [&](const int32_t* list, int32_t per_page) {
-        Span gone = dead(head, per_page);
-        int32_t end = (head.slots() + per_page - 1) / per_page;
-        for (int32_t i = 0; i < end; i++) {
-          if (!gone.contains(i)) pool_->retain_page(list[i]);
-        }
-      };
-      retain(from.table->keys(h), rows_per_page_);
-      retain(from.table->values(h), rows_per_page_);
-      retain(from.table->positions(h), positions_per_page_);
-    }
-  }
-  child->pages_ = pages_;
-  return child;
+  return {pages_ * pool_->page_bytes(), rows * (2 * shape_.row_bytes() + shape_.record_bytes()), pages_};
 }
 
 void KvSequence::release_layer(Layer& layer) {
@@ -368,8 +348,8 @@ void KvSequence::describe(int32_t layer_index, accel_kv_head* heads) {
   Layer& layer = at_layer(layer_index);
   for (int32_t h = 0; h < shape_.heads; h++) {
     const Head& head = layer.heads[h];
-    heads[h] = {layer.table->keys(h), layer.table->values(h), layer.table->positions(h), head.rows, head.gap_at,
-                head.gap};
+    heads[h] = {
+        layer.table->keys(h), layer.table->values(h), layer.table->records(h), head.rows, head.gap_at, head.gap};
   }
 }
 

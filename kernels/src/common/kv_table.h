@@ -1,4 +1,4 @@
-// The page lists of one layer of one sequence: for every head the pages of keys, of values and of positions.
+// The page lists of one layer of one sequence: for every head the pages of keys, of values and of records.
 //
 // Commands on the stream keep a table alive and read it later, so entries that a command may have seen never change:
 // new entries are appended in place, anything else happens in a copy unless nobody but the sequence holds the table.
@@ -21,26 +21,26 @@ namespace accel {
 
 class KvTable final : public RefCounted {
  public:
-  KvTable(int32_t heads, int32_t row_pages, int32_t position_pages)
+  KvTable(int32_t heads, int32_t row_pages, int32_t record_pages)
       : row_capacity_(row_pages),
-        position_capacity_(position_pages),
-        stride_(2 * row_pages + position_pages),
+        record_capacity_(record_pages),
+        stride_(2 * row_pages + record_pages),
         entries_(static_cast<size_t>(heads) * stride_, -1),
         row_end_(heads, 0),
-        position_end_(heads, 0),
+        record_end_(heads, 0),
         sent_rows_(heads, 0),
-        sent_positions_(heads, 0) {}
+        sent_records_(heads, 0) {}
 
   int32_t row_capacity() const { return row_capacity_; }
-  int32_t position_capacity() const { return position_capacity_; }
+  int32_t record_capacity() const { return record_capacity_; }
 
   int32_t* keys(int32_t head) { return &entries_[static_cast<size_t>(head) * stride_]; }
   int32_t* values(int32_t head) { return keys(head) + row_capacity_; }
-  int32_t* positions(int32_t head) { return keys(head) + 2 * row_capacity_; }
+  int32_t* records(int32_t head) { return keys(head) + 2 * row_capacity_; }
 
   // One past the last entry ever written: a command may have seen everything below.
   int32_t& row_end(int32_t head) { return row_end_[head]; }
-  int32_t& position_end(int32_t head) { return position_end_[head]; }
+  int32_t& record_end(int32_t head) { return record_end_[head]; }
 
   // Where a list of this table is in the mirror; the mirror is made when it is first asked for (it may throw).
   const int32_t* mirrored(Backend& backend, const int32_t* list) {
@@ -57,29 +57,28 @@ class KvTable final : public RefCounted {
         send(command, values(head) + sent_rows_[h], row_end_[h] - sent_rows_[h]);
         sent_rows_[h] = row_end_[h];
       }
-      if (sent_positions_[h] < position_end_[h]) {
-        send(command, positions(head) + sent_positions_[h], position_end_[h] - sent_positions_[h]);
-        sent_positions_[h] = position_end_[h];
+      if (sent_records_[h] < record_end_[h]) {
+        send(command, records(head) + sent_records_[h], record_end_[h] - sent_records_[h]);
+        sent_records_[h] = record_end_[h];
       }
     }
   }
   // Entries were or will be overwritten: the mirror needs them all again.
   void overwritten() {
     std::fill(sent_rows_.begin(), sent_rows_.end(), 0);
-    std::fill(sent_positions_.begin(), sent_positions_.end(), 0);
+    std::fill(sent_records_.begin(), sent_records_.end(), 0);
   }
 
   // A copy with room for at least this many pages a head.
-  Ref<KvTable> clone(int32_t row_pages, int32_t position_pages) {
+  Ref<KvTable> clone(int32_t row_pages, int32_t record_pages) {
     auto heads = static_cast<int32_t>(row_end_.size());
-    Ref<KvTable> copy(new KvTable(heads, std::max(row_pages, row_capacity_),
-                                  std::max(position_pages, position_capacity_)));
+    Ref<KvTable> copy(new KvTable(heads, std::max(row_pages, row_capacity_), std::max(record_pages, record_capacity_)));
     for (int32_t h = 0; h < heads; h++) {
       std::copy_n(keys(h), row_end_[h], copy->keys(h));
       std::copy_n(values(h), row_end_[h], copy->values(h));
-      std::copy_n(positions(h), position_end_[h], copy->positions(h));
+      std::copy_n(records(h), record_end_[h], copy->records(h));
       copy->row_end_[h] = row_end_[h];
-      copy->position_end_[h] = position_end_[h];
+      copy->record_end_[h] = record_end_[h];
     }
     return copy;
   }
@@ -93,14 +92,14 @@ class KvTable final : public RefCounted {
   }
 
   int32_t row_capacity_;
-  int32_t position_capacity_;
+  int32_t record_capacity_;
   int32_t stride_;
   std::vector<int32_t> entries_;
   std::vector<int32_t> row_end_;
-  std::vector<int32_t> position_end_;
+  std::vector<int32_t> record_end_;
   Ref<Storage> mirror_;
   std::vector<int32_t> sent_rows_;
-  std::vector<int32_t> sent_positions_;
+  std::vector<int32_t> sent_records_;
 };
 
 }  // namespace accel

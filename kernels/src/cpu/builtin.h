@@ -18,8 +18,10 @@ OpTable elementwise_ops();  // ops/elementwise.cc: embedding, rmsnorm, swiglu, a
 OpTable rope_ops();         // ops/rope.cc: rope_table, rope, rope_append
 OpTable kv_ops();           // ops/kv.cc: kv_append, kv_gather, kv_read
 OpTable attention_ops();    // ops/attention.cc: attention
+OpTable kv_remove_ops();    // ops/kv_remove.cc: kv_remove
 OpTable signal_ops();       // ops/signals.cc: observe_scores, column_sums
-OpTable select_ops();       // ops/select.cc: topk
+OpTable tally_ops();        // ops/tallies.cc: tally_add, tally_step, tally_read, tally_write
+OpTable select_ops();       // ops/select.cc: topk, take_columns
 OpTable sample_ops();       // ops/sample.cc: sample
 
 const accel_op_library* builtin_library();

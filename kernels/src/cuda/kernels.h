@@ -22,7 +22,9 @@ OpKernels signal_kernels();       // ops/signals.cu: observe_scores, column_sums
 OpKernels elementwise_kernels();  // ops/elementwise.cu: embedding, rmsnorm, swiglu, add, cast, gather_rows, count_nonfinite
 OpKernels rope_kernels();         // ops/rope.cu: rope_table, rope, rope_append
 OpKernels kv_kernels();           // ops/kv.cu: kv_append, kv_gather, kv_read
-OpKernels select_kernels();       // ops/select.cu: topk
+OpKernels kv_remove_kernels();    // ops/kv_remove.cu: kv_remove
+OpKernels tally_kernels();        // ops/tallies.cu: tally_add, tally_step, tally_read, tally_write
+OpKernels select_kernels();       // ops/select.cu: topk, take_columns
 OpKernels sample_kernels();       // ops/sample.cu: sample
 
 }  // namespace accel::cuda

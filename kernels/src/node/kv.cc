@@ -34,11 +34,12 @@ Napi::Value pool_trim(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// kvCreate(pool, layers, heads, headDim, dtype) → id
+// kvCreate(pool, layers, heads, headDim, dtype, tallies) → id
 Napi::Value kv_create(const Napi::CallbackInfo& info) {
   Environment& environment = Environment::of(info.Env());
   auto& pool = environment.get<PagePool>(id_at(info, 0), "page pool");
-  KvShape shape{int_at(info, 1), int_at(info, 2), int_at(info, 3), static_cast<DType>(int_at(info, 4))};
+  KvShape shape{int_at(info, 1), int_at(info, 2), int_at(info, 3), static_cast<DType>(int_at(info, 4)),
+                int_at(info, 5)};
   Ref<KvSequence> sequence = KvSequence::create(Ref<PagePool>::share(&pool), shape);
   return Napi::Number::New(info.Env(), environment.add(std::move(sequence)));
 }
@@ -57,6 +58,10 @@ Napi::Value kv_drop(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value kv_can_drop(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), sequence_at(info).can_drop(int_at(info, 1), int_at(info, 2), int_at(info, 3)));
+}
+
 Napi::Value kv_truncate(const Napi::CallbackInfo& info) {
   sequence_at(info).truncate(int_at(info, 1), int_at(info, 2));
   return info.Env().Undefined();
@@ -73,6 +78,11 @@ Napi::Value kv_bytes(const Napi::CallbackInfo& info) {
   values[0] = static_cast<double>(bytes.measured);
   values[1] = static_cast<double>(bytes.arithmetic);
   values[2] = static_cast<double>(bytes.pages);
+  return info.Env().Undefined();
+}
+
+Napi::Value kv_own(const Napi::CallbackInfo& info) {
+  sequence_at(info).own(int_at(info, 1));
   return info.Env().Undefined();
 }
 
@@ -130,9 +140,11 @@ void export_kv(Napi::Env env, Napi::Object exports) {
   exports["kvCreate"] = Napi::Function::New<guarded<kv_create>>(env);
   exports["kvReserve"] = Napi::Function::New<guarded<kv_reserve>>(env);
   exports["kvDrop"] = Napi::Function::New<guarded<kv_drop>>(env);
+  exports["kvCanDrop"] = Napi::Function::New<guarded<kv_can_drop>>(env);
   exports["kvTruncate"] = Napi::Function::New<guarded<kv_truncate>>(env);
   exports["kvRows"] = Napi::Function::New<guarded<kv_rows>>(env);
   exports["kvBytes"] = Napi::Function::New<guarded<kv_bytes>>(env);
+  exports["kvOwn"] = Napi::Function::New<guarded<kv_own>>(env);
   exports["kvFork"] = Napi::Function::New<guarded<kv_fork>>(env);
   exports["kvCompact"] = Napi::Function::New<guarded<kv_compact>>(env);
 }

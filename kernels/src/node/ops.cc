@@ -12,6 +12,8 @@ Napi::Value describe(Napi::Env env, const OpLibrary& library) {
     op["name"] = library.ops[i].op->name;
     op["signature"] = library.ops[i].op->signature;
     op["id"] = library.ids[i];
+    op["cpu"] = library.ops[i].op->cpu != nullptr;
+    op["cuda"] = library.ops[i].op->cuda != nullptr;
     ops[static_cast<uint32_t>(i)] = op;
   }
   Napi::Object object = Napi::Object::New(env);

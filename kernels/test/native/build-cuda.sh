@@ -19,9 +19,10 @@ flags=(-std=c++20 -O3 --extended-lambda --expt-relaxed-constexpr -Xcompiler=-Wal
 # What each program links besides itself.
 sources() {
   case $1 in
-    attention) echo src/cuda/attention/*.cu src/cuda/ops/signals.cu ;;
+    attention | columns) echo src/cuda/attention/*.cu src/cuda/ops/signals*.cu ;;
     gemm) echo src/cuda/gemm/*.cu $(ls src/cuda/gemm/*.cc 2>/dev/null) ;;
     select) echo src/cuda/ops/select.cu src/cuda/ops/sample.cu ;;
+    tally) echo src/cuda/ops/tallies.cu src/cuda/ops/kv_remove.cu ;;
     sm90) echo src/cuda/attention/prefill_sm90.cu ;;
     *) ;;
   esac

@@ -191,6 +191,7 @@ struct CacheShape {
   bool gaps = false;                     // every other head has dropped rows behind its first ones
   bool dense = true;                     // keep fp32 copies for the naive kernels
   int stale = 0;                         // how many rows fewer the host's view has
+  int tallies = 0;
 };
 
 class Cache {
@@ -204,9 +205,10 @@ class Cache {
     kv.sequences = heads / shape.kv_heads;
     kv.heads = shape.kv_heads;
     kv.rows_per_page = per_page;
-    kv.positions_per_page = static_cast<int32_t>(kv.page_bytes / 4);
+    kv.tallies = shape.tallies;
+    kv.records_per_page = static_cast<int32_t>(kv.page_bytes / (4 * (1 + shape.tallies)));
 
-    std::vector<int> pages(heads);       // per list: keys, values, positions
+    std::vector<int> pages(heads);       // per list: keys, values, records
     int64_t total = 0;
     heads_.resize(heads);
     for (int h = 0; h < heads; h++) {
@@ -214,7 +216,8 @@ class Cache {
       head.rows = shape.rows[h];
       head.gap_at = shape.gaps && h % 2 == 0 ? std::min(head.rows, 5) : head.rows;
       head.gap = shape.gaps && h % 2 == 0 ? 3 * per_page / 2 + 1 : 0;
-      pages[h] = (head.rows + head.gap + per_page - 1) / per_page;
+      const int least = std::min(per_page, kv.records_per_page);
+      pages[h] = (head.rows + head.gap + least - 1) / least;
       total += 3 * pages[h];
       kv.row_limit = std::max(kv.row_limit, head.rows);
     }
@@ -234,7 +237,7 @@ class Cache {
         accel_kv_head head = like;
         head.key_pages = lists + at;
         head.value_pages = lists + at + pages[h];
-        head.position_pages = lists + at + 2 * pages[h];
+        head.record_pages = lists + at + 2 * pages[h];
         return head;
       };
       on_device[h] = place(heads_[h], lists_.data);

@@ -119,7 +119,8 @@ class Suite {
     unsetenv("ACCEL_CUDA_ATTENTION");
   }
 
-  // Both signal ops, all reductions. The queries are the last of the sequence.
+  // Both signal ops, all reductions, column_sums also into a wider tensor, adding to it, some columns only. The queries are
+  // the last of the sequence.
   void signals(const char* name, accel_dtype dtype, int head_dim, int heads, int kv_heads, int n, int queries, bool gaps) {
     if (only_ != nullptr && strstr(name, only_) == nullptr) return;
     const std::vector<int> rows(kv_heads, n);
@@ -149,16 +150,30 @@ class Suite {
     CUDA(cudaDeviceSynchronize());
     const std::vector<double> sums = columns.host();
 
-    for (const char* op : {"column_sums", "observe_scores"}) {
+    const struct {
+      const char* op;
+      bool accumulate, wide, part;
+    } kinds[] = {{"column_sums", false, false, false}, {"column_sums", true, true, false}, {"column_sums", true, false, true},
+                 {"column_sums", false, true, true},   {"observe_scores", false, false, false}};
+    for (const auto& kind : kinds) {
+      const char* op = kind.op;
       for (int reduce = 0; reduce < 4; reduce++) {
-        const int out_heads = reduce == 0 ? heads : kv_heads, group = heads / kv_heads;
-        const size_t count = static_cast<size_t>(out_heads) * n;
+        if (kind.accumulate && reduce == 2) continue;
+        const int out_heads = reduce == 0 ? heads : kv_heads, group = heads / kv_heads, width = kind.wide ? n + 9 : n;
+        const size_t count = static_cast<size_t>(out_heads) * width;
+        const std::vector<int32_t> range = kind.part ? std::vector<int32_t>{n / 5, n + 3 - n / 3} : std::vector<int32_t>{};
+        const int begin = kind.part ? range[0] : 0, end = kind.part ? std::min(n, range[1]) : n;
+        const float before = 0.75f;
         Buffer<float> out(count + 256);
-        TensorView o(out.data, fp32, {out_heads, n}), queries_view(q.data, dtype, {queries, heads, head_dim});
+        std::vector<float> filled(count, before);
+        CUDA(cudaMemcpy(out.data, filled.data(), count * sizeof(float), cudaMemcpyHostToDevice));
+        CUDA(cudaDeviceSynchronize());
+        TensorView o(out.data, fp32, {out_heads, width}), queries_view(q.data, dtype, {queries, heads, head_dim});
         TensorView lse_view(lse.data, fp32, {queries, heads});
         std::vector<accel_arg> args = {arg(&o.tensor), arg(&queries_view.tensor)};
         if (strcmp(op, "column_sums") == 0) args.push_back(arg(&lse_view.tensor));
         args.insert(args.end(), {arg(&cache.kv), arg(static_cast<double>(1 / sqrt(head_dim))), arg(int64_t{reduce})});
+        if (strcmp(op, "column_sums") == 0) args.insert(args.end(), {arg(int64_t{kind.accumulate}), arg(range)});
         if (!host_.run(args, op_named(cuda::signal_kernels(), op))) {
           report(name, op, false, host_.error);
           continue;
@@ -167,19 +182,26 @@ class Suite {
         const std::vector<float> got = out.host();
         double worst = 0;
         for (size_t i = 0; i < count; i++) {
-          const size_t h = i / n, j = i % n;
+          const size_t h = i / width;
+          const int j = static_cast<int>(i % width);
+          if (j < begin || j >= end) {   // not to be touched
+            if (got[i] != before) worst = wrong;
+            continue;
+          }
           double want = sums[(reduce == 0 ? h : h * group) * n + j];
           for (int k = 1; reduce != 0 && k < group; k++) {
             const double x = sums[(h * group + k) * n + j];
             want = reduce == 2 ? std::max(want, x) : want + x;
           }
           if (reduce == 1) want /= group;
+          if (kind.accumulate && j < n - queries) want += before;
           const double error = fabs(got[i] - want) / (want + 1e-9);
           worst = error <= worst ? worst : error == error ? error : wrong;
         }
         bool inside = untouched(reinterpret_cast<uint8_t*>(out.data + count), 256 * sizeof(float));
         char text[160];
-        snprintf(text, sizeof text, "[%s] reduce %d: relative error %.2e%s", host_.kernels.c_str(), reduce, worst,
+        snprintf(text, sizeof text, "[%s] reduce %d%s%s%s: relative error %.2e%s", host_.kernels.c_str(), reduce,
+                 kind.accumulate ? ", added" : "", kind.wide ? ", wide" : "", kind.part ? ", part" : "", worst,
                  inside ? "" : ", wrote past the end");
         report(name, op, worst < 5e-4 && inside, text);
       }

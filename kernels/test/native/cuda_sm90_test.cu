@@ -214,7 +214,7 @@ struct Setup {
     kv.sequences = static_cast<int>(c.lens.size());
     kv.heads = c.heads;
     kv.rows_per_page = c.rows_per_page;
-    kv.positions_per_page = page_bytes / 4;
+    kv.records_per_page = page_bytes / 4;
     kv.head = head.data();
     kv.device_head = keep(device_copy(device_head));
     kv.row_limit = max_rows;

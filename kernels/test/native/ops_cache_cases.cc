@@ -1,4 +1,4 @@
-// rope_table, rope, rope_append, kv_append, kv_gather, kv_read against their twins.
+// rope_table, rope, rope_append, kv_append, kv_gather, kv_remove, kv_read against their twins.
 #include "ops_cases.h"
 
 namespace test {
@@ -46,8 +46,8 @@ namespace {
 
 // rope of the queries and of the keys, then kv_append: rope_append must leave the same.
 void check_rope_append(Random& rng, Type t, int d, int half, int interleaved, std::vector<int32_t> lens, bool queries) {
-  const int heads = (int)pick(rng, 1, 3), group = (int)pick(rng, 1, 4);
-  Cache cache(t, heads, d, (int)pick(rng, 1, 16));
+  const int heads = (int)pick(rng, 1, 3), group = (int)pick(rng, 1, 4), tallies = (int)pick(rng, 0, 2);
+  Cache cache(t, heads, d, (int)pick(rng, 1, 16), tallies);
   int64_t total = 0;
   for (const int len : lens) {
     std::vector<int> rows, at, gap;
@@ -78,6 +78,9 @@ void check_rope_append(Random& rng, Type t, int d, int half, int interleaved, st
   Tensor other = random_tensor(rng, t, {total, heads, d}), zero(Type::i32, {total});
   for (int64_t i = 0; i < total; ++i) zero.set(i, -7);
   ok(Call("kv_append").kv(cache).tensor(other).tensor(other).tensor(zero).ints(lens).run(), "kv_append");
+  for (int head = 0; tallies > 0 && head < (int)cache.heads.size(); ++head) {
+    for (int i = 1; i <= lens[head / heads]; ++i) cache.tally(head, cache.heads[head].rows - i, tallies - 1) = 9;
+  }
   expect(total == 0 || cache.memory != want, "the rows were not overwritten");
   Call call("rope_append");
   if (queries) call.tensor(q); else call.none();
@@ -110,7 +113,8 @@ void test_kv() {
   for (const Type t : activations) {
     for (int round = 0; round < (setup.small ? 2 : 6); ++round) {
       const int heads = (int)pick(rng, 1, 3), d = 8 * (int)pick(rng, 1, 9), page = (int)pick(rng, 1, 16);
-      Cache cache(t, heads, d, page);
+      const int tallies = round % 4;
+      Cache cache(t, heads, d, page, tallies);
       std::vector<int32_t> lens = {(int)pick(rng, 0, 40), 3, 0};
       std::vector<std::vector<int>> rows;
       for (const int len : lens) {
@@ -141,16 +145,15 @@ void test_kv() {
               same &= cache.get(0, head, r, c) == k.get((token * heads + h) * d + c);
               same &= cache.get(1, head, r, c) == v.get((token * heads + h) * d + c);
             }
-            int32_t position;
-            memcpy(&position, cache.address(2, head, r), 4);
-            same &= position == 1000 + token;
+            same &= cache.position(head, r) == 1000 + token;
+            for (int c = 0; c < tallies; ++c) same &= cache.tally(head, r, c) == 0;
           }
         }
       }
       expect(same, "kv_append %s", type_name(t));
 
       // One sequence with a gap, gathered into one without, then read.
-      Cache src(t, heads, d, page), dst(t, heads, d, (int)pick(rng, 1, 9));
+      Cache src(t, heads, d, page, tallies), dst(t, heads, d, (int)pick(rng, 1, 9), tallies);
       std::vector<int> n, at, gap, kept;
       std::vector<std::vector<int>> choice((size_t)heads);
       for (int h = 0; h < heads; ++h) {
@@ -181,6 +184,7 @@ void test_kv() {
         for (int j = 0; j < width; ++j) {
           const bool there = j < kept[h];
           same &= rp.get(h * width + j) == (there ? 3 * choice[h][j] + h : -1);
+          for (int c = 0; there && c < tallies; ++c) same &= dst.tally(h, j, c) == src.tally(h, choice[h][j], c);
           for (int c = 0; c < d; ++c) {
             same &= rk.get((h * width + j) * d + c) == (there ? src.get(0, h, choice[h][j], c) : 0);
             same &= rv.get((h * width + j) * d + c) == (there ? src.get(1, h, choice[h][j], c) : 0);
@@ -194,6 +198,46 @@ void test_kv() {
         expect(Call("kv_gather").kv(dst).kv(src).tensor(list).ints(kept).run().rfind("ERR_ACCEL_ARGUMENT", 0) == 0, "kv_gather range");
       }
     }
+  }
+}
+
+void test_kv_remove() {
+  Random rng(12);
+  for (int round = 0; round < (setup.small ? 8 : 90); ++round) {
+    const Type t = activations[round % 3];
+    const int heads = (int)pick(rng, 1, 4), d = 8 * (int)pick(rng, 1, 16), page = (int)pick(rng, 1, 20);
+    Cache cache(t, heads, d, page, (int)pick(rng, 0, 3));
+    const int keep = (int)pick(rng, 0, 40);
+    std::vector<int> n, at, gap;
+    Tensor rows(Type::i32, {heads});
+    for (int h = 0; h < heads; ++h) {
+      n.push_back(keep + (int)pick(rng, 1, round % 5 ? 90 : 600));
+      const bool open = pick(rng, 0, 1) == 1;  // where kv_remove and drop have left it
+      at.push_back(open ? n[h] - 1 - keep : (int)pick(rng, 0, n[h]));
+      gap.push_back((int)pick(rng, 0, 3) * page + (int)pick(rng, 0, 20));
+      rows.set(h, (double)(pick(rng, 0, 3) ? pick(rng, 0, n[h] - 1 - keep) : n[h] - 1 - keep));
+    }
+    cache.add(n, at, gap);
+    cache.build(rng);
+    cache.fill(rng, 1);
+    Cache want(cache);
+    want.kv.base = want.memory.data();
+    for (int h = 0; h < heads; ++h) {
+      for (int which = 0; which < 3; ++which) {
+        for (int64_t r = (int64_t)rows.get(h); r < n[h] - 1 - keep; ++r) {
+          memcpy(want.address(which, h, r), cache.address(which, h, r + 1), (size_t)(which == 2 ? cache.record_bytes() : cache.row_bytes()));
+        }
+      }
+    }
+    ok(Call("kv_remove").kv(cache).tensor(rows).integer(keep).run(), "kv_remove");
+    for (int h = 0; h < heads; ++h) {  // what is in the stale row does not matter
+      for (int which = 0; which < 3; ++which) {
+        memcpy(want.address(which, h, n[h] - 1 - keep), cache.address(which, h, n[h] - 1 - keep), (size_t)(which == 2 ? cache.record_bytes() : cache.row_bytes()));
+      }
+    }
+    expect(cache.memory == want.memory, "kv_remove %s n=%d keep=%d d=%d page=%d", type_name(t), n[0], keep, d, page);
+    rows.set(heads - 1, round % 2 ? n.back() - keep : -1);
+    expect(Call("kv_remove").kv(cache).tensor(rows).integer(keep).run().rfind("ERR_ACCEL_ARGUMENT: kv_remove", 0) == 0, "kv_remove range");
   }
 }
 

@@ -50,13 +50,20 @@ inline std::vector<int> repeat(int n, int value) { return std::vector<int>((size
 void test_rope();
 void test_rope_append();
 void test_kv();
+void test_kv_remove();
 
 // In ops_linear_cases.cc.
 void test_linear();
 
 // In ops_select_cases.cc.
 void test_topk();
+void test_take_columns();
 void test_sample();
+
+// In ops_tally_cases.cc.
+void test_column_sums();
+void test_tallies();
+void test_tally_step();
 
 // In ops_attention_cases.cc.
 void test_attention();

@@ -34,9 +34,9 @@ void must(cudaError_t error, const char* what) {
 
 accel_op_fn find(const char* name) {
   using namespace accel::cuda;
-  static const OpKernels tables[] = {linear_kernels(),      attention_kernels(), signal_kernels(),
-                                     elementwise_kernels(), rope_kernels(),      kv_kernels(),
-                                     select_kernels(),      sample_kernels()};
+  static const OpKernels tables[] = {linear_kernels(), attention_kernels(), signal_kernels(),    elementwise_kernels(),
+                                     rope_kernels(),   kv_kernels(),        kv_remove_kernels(), tally_kernels(),
+                                     select_kernels(), sample_kernels()};
   for (const OpKernels& table : tables) {
     for (int i = 0; i < table.count; ++i) {
       if (strcmp(table.kernels[i].name, name) == 0) return table.kernels[i].run;
@@ -129,10 +129,10 @@ void place_cache(Run& run, const accel_kv& from, DeviceCache* to) {
   for (int h = 0; h < heads; ++h) {
     const accel_kv_head& head = from.head[h];
     const int slots = head.rows + (head.rows > head.gap_at ? head.gap : 0);
-    const int32_t* pages[] = {head.key_pages, head.value_pages, head.position_pages};
+    const int32_t* pages[] = {head.key_pages, head.value_pages, head.record_pages};
     Offsets o;
     for (int i = 0; i < 3; ++i) {
-      const int per = i == 2 ? from.positions_per_page : from.rows_per_page;
+      const int per = i == 2 ? from.records_per_page : from.rows_per_page;
       o.at[i] = lists.size();
       for (int p = 0; p < (slots + per - 1) / per; ++p) {
         lists.push_back(pages[i][p]);
@@ -148,7 +148,7 @@ void place_cache(Run& run, const accel_kv& from, DeviceCache* to) {
     accel_kv_head head = from.head[h];
     head.key_pages = device_lists + offsets[h].at[0];
     head.value_pages = device_lists + offsets[h].at[1];
-    head.position_pages = device_lists + offsets[h].at[2];
+    head.record_pages = device_lists + offsets[h].at[2];
     to->device_heads.push_back(head);
     // The host's view keeps host lists. A replayed graph was captured with fewer rows.
     to->host_heads.push_back(from.head[h]);

@@ -142,8 +142,8 @@ inline Tensor random_tensor(Random& rng, Type type, std::vector<int64_t> shape, 
 // A cache whose pages are handed out in random order, with an optional gap per head.
 class Cache {
  public:
-  Cache(Type type, int heads, int head_dim, int rows_per_page)
-      : type_(type), heads_(heads), dim_(head_dim), rows_per_page_(rows_per_page) {}
+  Cache(Type type, int heads, int head_dim, int rows_per_page, int tallies = 0)
+      : type_(type), heads_(heads), dim_(head_dim), rows_per_page_(rows_per_page), tallies_(tallies) {}
 
   // Adds one sequence; rows, gap_at and gap per head.
   void add(const std::vector<int>& rows, const std::vector<int>& gap_at, const std::vector<int>& gap) {
@@ -158,14 +158,14 @@ class Cache {
 
   void build(Random& rng) {
     const int bytes = accel::cpu::type_bytes(type_);
-    const int64_t page_bytes = std::max<int64_t>((int64_t)rows_per_page_ * dim_ * bytes, 16);
-    const int positions_per_page = (int)(page_bytes / 4);
+    const int64_t page_bytes = std::max<int64_t>((int64_t)rows_per_page_ * dim_ * bytes, 4 * (4 + tallies_) / 16 * 16);
+    const int records_per_page = (int)(page_bytes / record_bytes());
     int64_t pages = 0;
     for (Head& h : heads) {
       const int slots = h.rows + (h.rows > h.gap_at ? h.gap : 0);
       h.pages[0].resize((slots + rows_per_page_ - 1) / rows_per_page_);
       h.pages[1].resize(h.pages[0].size());
-      h.pages[2].resize((slots + positions_per_page - 1) / positions_per_page);
+      h.pages[2].resize((slots + records_per_page - 1) / records_per_page);
       for (auto& list : h.pages) pages += (int64_t)list.size();
     }
     std::vector<int32_t> order((size_t)pages);
@@ -183,15 +183,15 @@ class Cache {
       table.push_back({h.pages[0].data(), h.pages[1].data(), h.pages[2].data(), h.rows, h.gap_at, h.gap});
     }
     kv = {memory.data(), page_bytes,         dtype(type_), dim_, (int32_t)heads.size() / heads_,
-          heads_,        rows_per_page_, positions_per_page, table.data(),
+          heads_,        rows_per_page_, records_per_page, tallies_, table.data(),
           nullptr,       0};
   }
 
   uint8_t* address(int which, int head, int64_t r) {
     const accel_kv_head& h = table[head];
     const int64_t s = r < h.gap_at ? r : r + h.gap;
-    const int per = which == 2 ? kv.positions_per_page : kv.rows_per_page;
-    const int64_t row = which == 2 ? 4 : (int64_t)dim_ * accel::cpu::type_bytes(type_);
+    const int per = which == 2 ? kv.records_per_page : kv.rows_per_page;
+    const int64_t row = which == 2 ? record_bytes() : row_bytes();
     return memory.data() + heads[head].pages[which][s / per] * kv.page_bytes + s % per * row;
   }
   double get(int which, int head, int64_t r, int c) {
@@ -210,9 +210,14 @@ class Cache {
         }
         const int32_t position = (int32_t)(3 * r + h);
         memcpy(address(2, h, r), &position, 4);
+        for (int i = 0; i < tallies_; ++i) tally(h, r, i) = (float)uniform(rng);
       }
     }
   }
+  float& tally(int head, int64_t r, int which) { return reinterpret_cast<float*>(address(2, head, r))[1 + which]; }
+  int32_t position(int head, int64_t r) { return *reinterpret_cast<int32_t*>(address(2, head, r)); }
+  int64_t row_bytes() const { return (int64_t)dim_ * accel::cpu::type_bytes(type_); }
+  int64_t record_bytes() const { return 4 * (1 + tallies_); }
 
   struct Head {
     std::vector<int32_t> pages[3];
@@ -226,7 +231,7 @@ class Cache {
 
  private:
   Type type_;
-  int heads_, dim_, rows_per_page_;
+  int heads_, dim_, rows_per_page_, tallies_;
 };
 
 // An argument list and the call made with it.

@@ -1,4 +1,4 @@
-// topk and sample against sorting.
+// topk, take_columns and sample against sorting and indexing.
 #include "ops_cases.h"
 
 namespace test {
@@ -33,6 +33,22 @@ void test_topk() {
   Tensor scores = random_tensor(rng, Type::f32, {2, 9}), out(Type::i32, {2, 3});
   scores.set(13, NAN);
   expect(Call("topk").tensor(out).tensor(scores).integer(3).integer(1).run().rfind("ERR_ACCEL_NAN", 0) == 0, "topk NaN");
+}
+
+void test_take_columns() {
+  Random rng(13);
+  for (int round = 0; round < (setup.small ? 5 : 40); ++round) {
+    const int64_t heads = pick(rng, 1, 5), n = pick(rng, 1, round % 5 ? 300 : 9000), k = pick(rng, 0, round % 2 ? 2 * n : 1);
+    Tensor x = random_tensor(rng, Type::f32, {heads, n}), index(Type::i32, {heads, k}), out(Type::f32, {heads, k});
+    for (int64_t i = 0; i < index.size(); ++i) index.set(i, (double)pick(rng, 0, n - 1));
+    ok(Call("take_columns").tensor(out).tensor(x).tensor(index).run(), "take_columns");
+    bool same = true;
+    for (int64_t i = 0; i < out.size(); ++i) same &= out.get(i) == x.get(i / k * n + (int64_t)index.get(i));
+    expect(same, "take_columns n=%d k=%d", (int)n, (int)k);
+    if (index.size() == 0) continue;
+    index.set(index.size() - 1, round % 2 ? (double)n : -1);
+    expect(Call("take_columns").tensor(out).tensor(x).tensor(index).run().rfind("ERR_ACCEL_ARGUMENT: take_columns", 0) == 0, "take_columns range");
+  }
 }
 
 namespace {

@@ -107,6 +107,55 @@ void test_elementwise() {
   expect(excess(y, want, 1e-36) < 3, "silu range: %g ulp", excess(y, want, 1e-36));
 }
 
+void check_tally_ops(Random& rng) {
+  Cache kv(Type::f32, 2, 16, 4, 2), plain(Type::f32, 2, 16, 4), ragged(Type::f32, 2, 16, 4, 2);
+  kv.add({5, 5}, {0, 0}, {0, 0});
+  plain.add({5, 5}, {0, 0}, {0, 0});
+  ragged.add({5, 4}, {0, 0}, {0, 0});
+  for (Cache* cache : {&kv, &plain, &ragged}) {
+    cache->build(rng);
+    cache->fill(rng, 1);
+  }
+  Tensor out(Type::f32, {2, 5}), narrow(Type::f32, {2, 4}), three(Type::f32, {3, 5}), sums(Type::f32, {4, 7}), i(Type::i32, {2}), j(Type::i32, {2, 1});
+  Tensor q = random_tensor(rng, Type::f32, {1, 4, 16}), lse(Type::f32, {1, 4}), two(Type::f32, {2, 4, 16});
+  const auto columns = [&](Tensor& to, int reduce, int accumulate, std::vector<int> ranges) {
+    return Call("column_sums").tensor(to).tensor(q).tensor(lse).kv(kv).real(1).integer(reduce).integer(accumulate).ints(ranges).run();
+  };
+  refused(columns(narrow, 1, 0, {}), "ERR_ACCEL_SHAPE", "out has 4 columns but kv 5 rows");
+  refused(columns(out, 0, 0, {}), "ERR_ACCEL_SHAPE", "out must be [Hs,at least n] = [4, any]");
+  refused(columns(out, 2, 1, {}), "ERR_ACCEL_ARGUMENT", "maximum cannot be accumulated");
+  refused(columns(out, 1, 2, {}), "ERR_ACCEL_ARGUMENT", "accumulate");
+  refused(columns(out, 1, 0, {4, 3}), "ERR_ACCEL_ARGUMENT", "[4, 3)");
+  refused(columns(out, 1, 0, {0, 1, 2, 3}), "ERR_ACCEL_SHAPE", "ranges");
+  const auto add = [&](Cache& to, Tensor& from, int tally, int reduce) { return Call("tally_add").kv(to).tensor(from).integer(tally).integer(reduce).run(); };
+  refused(add(kv, sums, 2, 1), "ERR_ACCEL_ARGUMENT", "tally 2 does not exist: rows of kv have 2");
+  refused(add(kv, sums, -1, 1), "ERR_ACCEL_ARGUMENT", "tally -1");
+  refused(add(plain, sums, 0, 1), "ERR_ACCEL_ARGUMENT", "rows of kv have 0");
+  refused(add(kv, sums, 0, 0), "ERR_ACCEL_ARGUMENT", "reduce");
+  refused(add(kv, sums, 0, 5), "ERR_ACCEL_ARGUMENT", "reduce");
+  refused(add(kv, three, 0, 1), "ERR_ACCEL_SHAPE", "multiple of kv's 2");
+  refused(add(kv, narrow, 0, 1), "ERR_ACCEL_SHAPE", "sums has 4 columns but head 0 of kv 5 rows");
+  const auto step = [&](Cache& to, Tensor& query, int tally, int reduce, int accumulate, std::vector<int> ranges) {
+    return Call("tally_step").kv(to).tensor(query).tensor(lse).real(1).integer(tally).integer(reduce).integer(accumulate).ints(ranges).run();
+  };
+  refused(step(kv, two, 0, 1, 0, {}), "ERR_ACCEL_SHAPE", "q must be [B,Hq,d] = [1, any, 16]");
+  refused(step(plain, q, 0, 1, 0, {}), "ERR_ACCEL_ARGUMENT", "tally 0");
+  refused(step(kv, q, 0, 0, 0, {}), "ERR_ACCEL_ARGUMENT", "reduce");
+  refused(step(kv, q, 0, 1, 3, {}), "ERR_ACCEL_ARGUMENT", "accumulate");
+  refused(step(kv, q, 0, 1, 0, {1}), "ERR_ACCEL_SHAPE", "ranges");
+  const auto read = [&](Cache& from, Tensor& to, int first, int last) { return Call("tally_read").tensor(to).kv(from).integer(1).integer(first).integer(last).run(); };
+  refused(read(kv, narrow, 0, 0), "ERR_ACCEL_SHAPE", "out must be [Hk,n] = [2, 5]");
+  refused(read(ragged, out, 0, 0), "ERR_ACCEL_SHAPE", "head 0 has 5, head 1 has 4");
+  refused(read(kv, out, -1, 0), "ERR_ACCEL_ARGUMENT", "first is -1");
+  refused(Call("tally_write").kv(kv).tensor(narrow).integer(0).run(), "ERR_ACCEL_SHAPE", "values must be [Hk,n]");
+  refused(Call("tally_write").kv(ragged).tensor(out).integer(0).run(), "ERR_ACCEL_SHAPE", "same number of rows");
+  refused(Call("kv_remove").kv(kv).tensor(j).integer(0).run(), "ERR_ACCEL_SHAPE", "rows must be [Hk] = [2]");
+  refused(Call("kv_remove").kv(kv).tensor(i).integer(-1).run(), "ERR_ACCEL_ARGUMENT", "keep is -1");
+  refused(Call("kv_remove").kv(ragged).tensor(i).integer(4).run(), "ERR_ACCEL_ARGUMENT", "no row of head 1 can leave: it has 4");
+  refused(Call("take_columns").tensor(out).tensor(out).tensor(j).run(), "ERR_ACCEL_SHAPE", "out must be [H,k] = [2, 1]");
+  refused(Call("kv_gather").kv(kv).kv(plain).tensor(j).ints({1, 1}).run(), "ERR_ACCEL_SHAPE", "rows of dst have 2 tallies but those of src 0");
+}
+
 void test_checks() {
   Random rng(10);
   Tensor a(Type::f32, {3, 8}), b(Type::f32, {3, 9}), h(Type::bf16, {3, 8}), w(Type::f32, {8}), i(Type::i32, {3});
@@ -145,6 +194,7 @@ void test_checks() {
   refused(append(wide, table, {2}, 0), "ERR_ACCEL_SHAPE", "q must be [T,Hq,d]");
   refused(append(q, table, {6}, 0), "ERR_ACCEL_ARGUMENT", "reserve");
   refused(append(q, table, {2}, 2), "ERR_ACCEL_ARGUMENT", "interleaved");
+  check_tally_ops(rng);
   cache.kv.head_dim = 20;
   refused(run(o, q, {2}, 0, {}), "ERR_ACCEL_SHAPE", "head_dim 20");
 }
@@ -158,11 +208,16 @@ const struct {
              {"rope", test_rope, true},
              {"rope_append", test_rope_append, true},
              {"kv", test_kv, true},
+             {"kv_remove", test_kv_remove, true},
              {"linear", test_linear, false},
              {"attention", test_attention, false},
              {"signals", test_signals, false},
              {"known", test_known, false},
+             {"column_sums", test_column_sums, false},
+             {"tallies", test_tallies, true},
+             {"tally_step", test_tally_step, false},
              {"topk", test_topk, false},
+             {"take_columns", test_take_columns, true},
              {"sample", test_sample, false},
              {"checks", test_checks, false}};
 

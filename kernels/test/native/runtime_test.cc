@@ -159,7 +159,7 @@ void read_later(KvSequence& sequence, int32_t layer, int32_t pages) {
       for (int32_t row = 0; row < head.rows; row++) {
         int32_t slot = row < head.gap_at ? row : row + head.gap;
         int32_t key = head.key_pages[slot / view->kv.rows_per_page];
-        int32_t position = head.position_pages[slot / view->kv.positions_per_page];
+        int32_t position = head.record_pages[slot / view->kv.records_per_page];
         ok &= key >= 0 && key < pages && position >= 0 && position < pages && key != position;
       }
     }
@@ -194,12 +194,12 @@ void forks_and_readers() {
   Ref<Stream> stream = Stream::create(*cpu_backend());
   Ref<PagePool> pool = PagePool::create(stream, 128, 128 * 20000);
   std::mt19937 random(1);
-  std::vector<Ref<KvSequence>> sequences{KvSequence::create(pool, {2, 2, 8, DType::float32})};
+  std::vector<Ref<KvSequence>> sequences{KvSequence::create(pool, {2, 2, 8, DType::float32, 2})};
   for (int step = 0; step < 20000; step++) {
     Ref<KvSequence> sequence = sequences[random() % sequences.size()];
     auto layer = static_cast<int32_t>(random() % 2);
     int32_t rows = sequence->rows(layer, 0);
-    switch (random() % 8) {
+    switch (random() % 9) {
       case 0: sequence->truncate(layer, rows ? static_cast<int32_t>(random() % rows) : 0); break;
       case 1:
         if (sequences.size() < 6) sequences.push_back(sequence->fork());
@@ -212,6 +212,9 @@ void forks_and_readers() {
         }
         continue;
       case 3:
+        sequence->own(layer);
+        break;
+      case 4:
         if (rows > 3) sequence->drop(layer, rows / 2, rows - rows / 2);
         break;
       default: sequence->reserve(layer, static_cast<int32_t>(random() % 30)); break;

@@ -17,6 +17,8 @@ export interface Geometry {
   readonly headDim: number;
   readonly dtype: DType;
   readonly pageBytes: number;
+  /** Default 0. */
+  readonly tallies?: number;
 }
 
 export interface Bench {
@@ -138,8 +140,8 @@ export class Mirror {
 
   /** Rows × bytes of a row, over all layers and heads. */
   arithmetic(): number {
-    const { headDim, dtype } = this.bench.geometry;
-    const bytes = 2 * headDim * (dtype === 'float32' ? 4 : 2) + 4;
+    const { headDim, dtype, tallies = 0 } = this.bench.geometry;
+    const bytes = 2 * headDim * (dtype === 'float32' ? 4 : 2) + 4 * (1 + tallies);
     return this.rows.flat().reduce((sum, rows) => sum + rows.length * bytes, 0);
   }
 }

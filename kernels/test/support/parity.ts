@@ -109,12 +109,19 @@ export class Side implements Disposable {
     return this.#hold(Tensor.from(this.device, junk, shape, dtype));
   }
 
-  caches(count: number, heads: number, headDim: number, dtype: Float, rows: number): KvSequence[] {
-    const pageBytes = 16 * headDim * (dtype === 'float32' ? 4 : 2);
-    // Keys, values and positions, twice while rows are gathered, and room to append to.
+  caches(
+    count: number,
+    heads: number,
+    headDim: number,
+    dtype: Float,
+    rows: number,
+    tallies = 0,
+  ): KvSequence[] {
+    const pageBytes = Math.max(64, 16 * headDim * (dtype === 'float32' ? 4 : 2));
+    // Keys, values and records, twice while rows are gathered, and room to append to.
     const capacityBytes = 6 * count * heads * (Math.ceil(rows / 16) + 10) * pageBytes;
     const pool = new PagePool(this.stream, { pageBytes, capacityBytes });
-    const shape = { layers: 1, heads, headDim, dtype };
+    const shape = { layers: 1, heads, headDim, dtype, tallies };
     const made = Array.from({ length: count }, () => this.#hold(new KvSequence(pool, shape)));
     this.#hold(pool);
     return made;

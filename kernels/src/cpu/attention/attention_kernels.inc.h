@@ -24,11 +24,13 @@ inline void with_type(Type type, const F& f) {
 #include "cpu/attention/tiled.inc.h"
 #include "cpu/attention/streamed.inc.h"
 #include "cpu/attention/columns.inc.h"
+#include "cpu/attention/step.inc.h"
 // clang-format on
 
 }  // namespace
 
 extern const AttentionKernels ACCEL_LEVEL_TABLE;
-const AttentionKernels ACCEL_LEVEL_TABLE = {tiled, tiled_floats, streamed, streamed_floats, join, columns, column_floats};
+const AttentionKernels ACCEL_LEVEL_TABLE = {tiled,   tiled_floats,  streamed, streamed_floats, join,
+                                            columns, column_floats, step,     step_floats};
 
 }  // namespace accel::cpu

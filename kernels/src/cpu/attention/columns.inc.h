@@ -93,19 +93,25 @@ void column_block(const ColumnBlock& b, float* workspace) {
   }
   flush();
 
+  // Whole tiles are summed and part of them written, so that a range changes no bit of what it holds.
+  const int from = b.begin > b.k0 ? (int)(b.begin - b.k0) : 0, to = b.end < b.k1 ? (int)(b.end - b.k0) : count;
+  const auto put = [&](float* row, int j, double x) {
+    float& at = row[b.k0 + j];
+    at = b.k0 + j < b.add_below ? at + (float)x : (float)x;
+  };
   if (b.reduce == Reduce::none) {
     for (int h = 0; h < g; ++h) {
-      for (int j = 0; j < count; ++j) b.out[h * b.out_stride + b.k0 + j] = (float)total[h * column_tile + j];
+      for (int j = from; j < to; ++j) put(b.out + h * b.out_stride, j, total[h * column_tile + j]);
     }
     return;
   }
-  for (int j = 0; j < count; ++j) {
+  for (int j = from; j < to; ++j) {
     double x = total[j];
     for (int h = 1; h < g; ++h) {
       const double y = total[h * column_tile + j];
       x = b.reduce == Reduce::max ? (x > y ? x : y) : x + y;
     }
-    b.out[b.k0 + j] = (float)(b.reduce == Reduce::mean ? x / g : x);
+    put(b.out, j, b.reduce == Reduce::mean ? x / g : x);
   }
 }
 

@@ -76,11 +76,27 @@ struct ColumnBlock {
   int64_t last;           // last visible row of query 0
   int64_t k0, k1;         // at most column_tile keys
   Reduce reduce;
+  // Of these only columns [begin, end) are written. Those below add_below are added to what `out` holds.
+  int64_t begin, end, add_below;
   float* out;             // row of the group's first head (none) or of the kv head; column 0
   int64_t out_stride;     // between the rows of a group
 };
 
 constexpr int column_tile = 256;
+
+// One query against rows [k0, k1) of a kv head: exp(logit - lse) of the heads of the group, as one number for each row.
+struct StepBlock {
+  Type type;
+  int head_dim;
+  int group;
+  const void* q;          // first head of the group; heads are head_dim elements apart
+  float scale;            // softmax scale times log2(e)
+  const float* lse;       // natural logarithm
+  KvRows keys;
+  int64_t k0, k1;
+  Reduce reduce;          // not none
+  float* out;             // [k1 - k0]
+};
 
 struct AttentionKernels {
   // Many rows: key tiles are packed once and used by all rows of the block.
@@ -92,6 +108,8 @@ struct AttentionKernels {
   void (*join)(const AttentionJoin& join);
   void (*columns)(const ColumnBlock& block, float* workspace);
   size_t (*column_floats)(int head_dim, int group);
+  void (*step)(const StepBlock& block, float* workspace);
+  size_t (*step_floats)(int head_dim, int group);
 };
 
 constexpr int stream_rows = 16;

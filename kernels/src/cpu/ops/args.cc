@@ -86,16 +86,48 @@ Checker& Checker::kv(int i, const char* name, int sequences) {
           kv->sequences, kv->heads);
   require(sequences < 0 || kv->sequences == sequences, "ERR_ACCEL_SHAPE", "%s has %d sequences, expected %d", name,
           kv->sequences, sequences);
-  require(kv->rows_per_page > 0 && kv->positions_per_page > 0 &&
-              (int64_t)kv->rows_per_page * kv->head_dim * type_bytes(t) <= kv->page_bytes &&
-              (int64_t)kv->positions_per_page * 4 <= kv->page_bytes,
-          "ERR_ACCEL_ARGUMENT", "%s: %d rows of %d x %s and %d positions do not fit a page of %lld bytes", name,
-          kv->rows_per_page, kv->head_dim, type_name(t), kv->positions_per_page, (long long)kv->page_bytes);
+  require(kv->rows_per_page > 0 && kv->records_per_page > 0 &&
+              (int64_t)kv->rows_per_page * kv->head_dim * type_bytes(t) <= kv->page_bytes && kv->tallies >= 0 &&
+              kv->records_per_page * 4 * (1 + (int64_t)kv->tallies) <= kv->page_bytes,
+          "ERR_ACCEL_ARGUMENT",
+          "%s: %d rows of %d x %s, or %d records with %d tallies, do not fit a page of %lld bytes", name,
+          kv->rows_per_page, kv->head_dim, type_name(t), kv->records_per_page, kv->tallies, (long long)kv->page_bytes);
   if (!ok_) return *this;
   for (int h = 0; h < kv->sequences * kv->heads; ++h) {
     const accel_kv_head& head = kv->head[h];
     require(head.rows >= 0 && head.gap >= 0 && head.gap_at >= 0, "ERR_ACCEL_ARGUMENT",
             "%s: head %d has %d rows with a gap of %d at %d", name, h, head.rows, head.gap, head.gap_at);
+  }
+  return *this;
+}
+
+Checker& Checker::same_rows(int i, const char* name) {
+  if (!ok_) return *this;
+  const accel_kv* kv = call_->args[i].kv;
+  for (int h = 1; h < kv->heads; ++h) {
+    require(kv->head[h].rows == kv->head[0].rows, "ERR_ACCEL_SHAPE",
+            "all heads of %s must have the same number of rows; head 0 has %d, head %d has %d", name, kv->head[0].rows,
+            h, kv->head[h].rows);
+  }
+  return *this;
+}
+
+Checker& Checker::tally(int i, int kv, const char* kv_name) {
+  const int64_t which = call_->args[i].i;
+  const int tallies = call_->args[kv].kv->tallies;
+  return require(which >= 0 && which < tallies, "ERR_ACCEL_ARGUMENT",
+                 "tally %lld does not exist: rows of %s have %d; see KvShape.tallies", (long long)which, kv_name,
+                 tallies);
+}
+
+Checker& Checker::ranges(int i, int64_t sequences) {
+  const accel_ints list = call_->args[i].ints;
+  require(list.size == 0 || list.size == 2 * sequences, "ERR_ACCEL_SHAPE",
+          "ranges must be empty or [begin, end) for each of %lld sequences, got %lld numbers", (long long)sequences,
+          (long long)list.size);
+  for (int64_t b = 0; ok_ && 2 * b < list.size; ++b) {
+    require(list.data[2 * b] >= 0 && list.data[2 * b] <= list.data[2 * b + 1], "ERR_ACCEL_ARGUMENT",
+            "ranges of sequence %lld are [%d, %d)", (long long)b, list.data[2 * b], list.data[2 * b + 1]);
   }
   return *this;
 }

@@ -58,6 +58,12 @@ class Checker {
   Checker& same_shape(int i, const char* name, int j, const char* other);
   // Geometry of a cache argument: page sizes that fit, rows within the tables' range, `sequences` if not negative.
   Checker& kv(int i, const char* name, int sequences);
+  // Every head of the one sequence has as many rows as head 0.
+  Checker& same_rows(int i, const char* name);
+  // Argument i is the number of a tally that the rows of a cache have.
+  Checker& tally(int i, int kv, const char* kv_name);
+  // Argument i is empty or has [begin, end) for each sequence. Ends may lie beyond the rows.
+  Checker& ranges(int i, int64_t sequences);
   Checker& kv_dtype(int i, const char* name, int kv, const char* kv_name);
   __attribute__((format(printf, 4, 5))) Checker& require(bool good, const char* code, const char* format, ...);
 

@@ -19,7 +19,7 @@ int attention_check(const accel_call* call) {
   check.kv(3, "kv", -1);
   if (!check.ok()) return check.result();
   const accel_kv& kv = *call->args[3].kv;
-  const accel_ints lens = call->args[4].ints, ranges = call->args[8].ints;
+  const accel_ints lens = call->args[4].ints;
   check.require(lens.size == kv.sequences, "ERR_ACCEL_SHAPE", "lens has %lld entries but kv has %d sequences",
                 (long long)lens.size, kv.sequences);
   int64_t total = 0;
@@ -37,14 +37,7 @@ int attention_check(const accel_call* call) {
                 (long long)call->args[6].i);
   check.require(call->args[7].i >= 0, "ERR_ACCEL_ARGUMENT", "window must be at least 0, got %lld",
                 (long long)call->args[7].i);
-  check.require(ranges.size == 0 || ranges.size == 2 * lens.size, "ERR_ACCEL_SHAPE",
-                "ranges must be empty or [begin, end) for each of %lld sequences, got %lld numbers",
-                (long long)lens.size, (long long)ranges.size);
-  for (int64_t b = 0; check.ok() && 2 * b < ranges.size; ++b) {
-    check.require(ranges.data[2 * b] >= 0 && ranges.data[2 * b] <= ranges.data[2 * b + 1], "ERR_ACCEL_ARGUMENT",
-                  "ranges of sequence %lld are [%d, %d)", (long long)b, ranges.data[2 * b], ranges.data[2 * b + 1]);
-  }
-  return check.result();
+  return check.ranges(8, lens.size).result();
 }
 
 int attention(const accel_call* call) {

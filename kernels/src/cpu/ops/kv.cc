@@ -47,15 +47,20 @@ void append_rows(const accel_call* call, const AppendArgs& at) {
       while (begin < end) {
         const int h = (int)(begin / count);
         const int64_t i0 = begin - h * count, i1 = end - h * count < count ? end - h * count : count;
-        const KvRows keys = kv_keys(kv, b, h), values = kv_values(kv, b, h), where = kv_positions(kv, b, h);
+        const KvRows keys = kv_keys(kv, b, h), values = kv_values(kv, b, h), records = kv_records(kv, b, h);
         const int64_t base = keys.rows - count;
         for (int64_t i = i0; i < i1; ++i) {
           const int64_t from = ((first + i) * kv.heads + h) * row;
           memcpy(keys.row(base + i), k + from, (size_t)row);
           memcpy(values.row(base + i), v + from, (size_t)row);
         }
-        where.runs(base + i0, base + i1, [&](int64_t r, int64_t n, uint8_t* to) {
-          memcpy(to, positions + first + (r - base), (size_t)n * 4);
+        records.runs(base + i0, base + i1, [&](int64_t r, int64_t n, uint8_t* to) {
+          if (kv.tallies == 0) {
+            memcpy(to, positions + first + (r - base), (size_t)n * 4);
+            return;
+          }
+          memset(to, 0, (size_t)(n * records.row_bytes));  // a new row's tallies
+          for (int64_t i = 0; i < n; ++i) memcpy(to + i * records.row_bytes, positions + first + (r - base) + i, 4);
         });
         begin += i1 - i0;
       }
@@ -81,7 +86,8 @@ int kv_append(const accel_call* call) {
 }
 
 // ---- kv_gather  dst:kv, src:kv, rows:tensor i32[Hk,kmax], counts:ints[Hk]
-// Row j of head h of dst becomes row rows[h][j] of src, for j < counts[h]. One sequence each; no shared pages.
+// Row j of head h of dst becomes row rows[h][j] of src, its record too, for j < counts[h]. One sequence each; no shared
+// pages.
 
 int kv_gather_check(const accel_call* call) {
   Checker check(call, "kv_gather");
@@ -93,6 +99,8 @@ int kv_gather_check(const accel_call* call) {
                 type_name(type_of(dst.dtype)), type_name(type_of(src.dtype)));
   check.require(dst.heads == src.heads && dst.head_dim == src.head_dim, "ERR_ACCEL_SHAPE",
                 "dst has %d heads of %d channels but src has %d of %d", dst.heads, dst.head_dim, src.heads, src.head_dim);
+  check.require(dst.tallies == src.tallies, "ERR_ACCEL_SHAPE", "rows of dst have %d tallies but those of src %d",
+                dst.tallies, src.tallies);
   check.dtype(2, "rows", {Type::i32}).shape(2, "rows", "[Hk,kmax]", {src.heads, -1});
   check.require(counts.size == src.heads, "ERR_ACCEL_SHAPE", "counts has %lld entries but src has %d heads",
                 (long long)counts.size, src.heads);
@@ -121,16 +129,16 @@ int kv_gather(const accel_call* call) {
       previous = r;
     }
   }
-  const size_t row = (size_t)kv_keys(src, 0, 0).row_bytes;
+  const size_t row = (size_t)kv_keys(src, 0, 0).row_bytes, record = (size_t)kv_records(src, 0, 0).row_bytes;
   for (int h = 0; h < src.heads; ++h) {
-    const KvRows k0 = kv_keys(src, 0, h), v0 = kv_values(src, 0, h), p0 = kv_positions(src, 0, h);
-    const KvRows k1 = kv_keys(dst, 0, h), v1 = kv_values(dst, 0, h), p1 = kv_positions(dst, 0, h);
+    const KvRows k0 = kv_keys(src, 0, h), v0 = kv_values(src, 0, h), r0 = kv_records(src, 0, h);
+    const KvRows k1 = kv_keys(dst, 0, h), v1 = kv_values(dst, 0, h), r1 = kv_records(dst, 0, h);
     parallel(call, counts.data[h], grain_for(src.head_dim / 4), [&](int64_t begin, int64_t end, int) {
       for (int64_t j = begin; j < end; ++j) {
         const int32_t r = rows[h * width + j];
         memcpy(k1.row(j), k0.row(r), row);
         memcpy(v1.row(j), v0.row(r), row);
-        memcpy(p1.row(j), p0.row(r), 4);
+        memcpy(r1.row(j), r0.row(r), record);
       }
     });
   }
@@ -163,14 +171,19 @@ int kv_read_check(const accel_call* call) {
   return check.result();
 }
 
-void read_rows(const accel_call* call, uint8_t* out, int64_t n, const KvRows& from, int fill) {
-  parallel(call, n, grain_for(from.row_bytes / 16), [&](int64_t begin, int64_t end, int) {
+// `bytes`: of a row, those that are read.
+void read_rows(const accel_call* call, uint8_t* out, int64_t n, const KvRows& from, int64_t bytes, int fill) {
+  parallel(call, n, grain_for(bytes / 16), [&](int64_t begin, int64_t end, int) {
     const int64_t rows = end < from.rows ? end : from.rows;
     from.runs(begin, rows, [&](int64_t r, int64_t count, const uint8_t* p) {
-      memcpy(out + r * from.row_bytes, p, (size_t)(count * from.row_bytes));
+      if (bytes == from.row_bytes) {
+        memcpy(out + r * bytes, p, (size_t)(count * bytes));
+      } else {
+        for (int64_t i = 0; i < count; ++i) memcpy(out + (r + i) * bytes, p + i * from.row_bytes, (size_t)bytes);
+      }
     });
     const int64_t rest = begin > from.rows ? begin : from.rows;
-    if (rest < end) memset(out + rest * from.row_bytes, fill, (size_t)((end - rest) * from.row_bytes));
+    if (rest < end) memset(out + rest * bytes, fill, (size_t)((end - rest) * bytes));
   });
 }
 
@@ -181,8 +194,9 @@ int kv_read(const accel_call* call) {
     if (t == nullptr) continue;
     const int64_t n = t->shape[1];
     for (int h = 0; h < kv.heads; ++h) {
-      const KvRows from = i == 0 ? kv_keys(kv, 0, h) : i == 1 ? kv_values(kv, 0, h) : kv_positions(kv, 0, h);
-      read_rows(call, data<uint8_t>(t) + h * n * from.row_bytes, n, from, i == 2 ? 0xff : 0);
+      const KvRows from = i == 0 ? kv_keys(kv, 0, h) : i == 1 ? kv_values(kv, 0, h) : kv_records(kv, 0, h);
+      const int64_t bytes = i == 2 ? 4 : from.row_bytes;
+      read_rows(call, data<uint8_t>(t) + h * n * bytes, n, from, bytes, i == 2 ? 0xff : 0);
     }
   }
   call->ran(call, "kv_read");

@@ -7,7 +7,7 @@
 
 namespace accel::cpu {
 
-// The keys, the values or the positions of one head.
+// The keys, the values or the records of one head.
 struct KvRows {
   uint8_t* base;
   int64_t page_bytes;
@@ -56,9 +56,20 @@ inline KvRows kv_values(const accel_kv& kv, int sequence, int head) {
   return rows;
 }
 
-inline KvRows kv_positions(const accel_kv& kv, int sequence, int head) {
+// A record is the position, then the tallies, 4 bytes each.
+inline KvRows kv_records(const accel_kv& kv, int sequence, int head) {
   const accel_kv_head& h = kv.head[sequence * kv.heads + head];
-  return {kv.base, kv.page_bytes, 4, h.position_pages, kv.positions_per_page, h.rows, h.gap_at, h.gap};
+  const int64_t record = 4 * (1 + (int64_t)kv.tallies);
+  return {kv.base, kv.page_bytes, record, h.record_pages, kv.records_per_page, h.rows, h.gap_at, h.gap};
+}
+
+// Calls fn(row, tally) for rows [begin, end) of `records`.
+template <class F>
+inline void each_tally(const KvRows& records, int which, int64_t begin, int64_t end, const F& fn) {
+  records.runs(begin, end, [&](int64_t r, int64_t n, uint8_t* p) {
+    p += 4 * (1 + which);
+    for (int64_t i = 0; i < n; ++i, p += records.row_bytes) fn(r + i, *reinterpret_cast<float*>(p));
+  });
 }
 
 }  // namespace accel::cpu

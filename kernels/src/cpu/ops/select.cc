@@ -1,4 +1,4 @@
-// topk: the k best rows of every head's scores, as ascending row numbers.
+// topk, take_columns: the k best rows of every head's scores, as ascending row numbers, and numbers looked up by row.
 //
 // Each fp32 score becomes a uint32 whose unsigned order is the wanted order (sign flip; -0 counts as +0). Three histogram
 // passes (11 + 11 + 10 bits) find the k-th largest key; one scan in row order then takes every key above it and the
@@ -90,7 +90,38 @@ int topk(const accel_call* call) {
   return ACCEL_OK;
 }
 
-const accel_op ops[] = {{"topk", "out:tensor, scores:tensor, k:int, largest:int", topk_check, topk, nullptr}};
+// ---- take_columns  out:tensor f32[H,k], x:tensor f32[H,n], index:tensor i32[H,k]
+// out[h, i] = x[h, index[h, i]]
+
+int take_columns_check(const accel_call* call) {
+  Checker check(call, "take_columns");
+  check.dtype(0, "out", {Type::f32}).dtype(1, "x", {Type::f32}).dtype(2, "index", {Type::i32});
+  check.shape(1, "x", "[H,n]", {-1, -1}).shape(2, "index", "[H,k]", {check.dim(1, 0), -1});
+  return check.shape(0, "out", "[H,k]", {check.dim(1, 0), check.dim(2, 1)}).result();
+}
+
+int take_columns(const accel_call* call) {
+  const int64_t heads = dim(call, 1, 0), n = dim(call, 1, 1), k = dim(call, 2, 1);
+  float* out = data<float>(tensor(call, 0));
+  const float* x = data<float>(tensor(call, 1));
+  const int32_t* index = data<int32_t>(tensor(call, 2));
+  for (int64_t i = 0; i < heads * k; ++i) {
+    if (index[i] < 0 || index[i] >= n) {
+      return call->fail(call, "ERR_ACCEL_ARGUMENT", "take_columns: index[%lld] is %d; x has %lld columns", (long long)i,
+                        index[i], (long long)n);
+    }
+  }
+  parallel(call, heads * k, grain_for(4), [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) out[i] = x[i / k * n + index[i]];
+  });
+  call->ran(call, "take_columns");
+  return ACCEL_OK;
+}
+
+const accel_op ops[] = {
+    {"topk", "out:tensor, scores:tensor, k:int, largest:int", topk_check, topk, nullptr},
+    {"take_columns", "out:tensor, x:tensor, index:tensor", take_columns_check, take_columns, nullptr},
+};
 
 }  // namespace
 

@@ -1,7 +1,8 @@
 // observe_scores, column_sums: how much attention each cached row received. Never holds an [Hq, T, n] matrix.
 //
 // column_sums     c[h, j] = sum over the last T queries i of exp(logit[h, i, j] - lse[h, i]), causal bottom-right: H2O's
-//                 column sums (Zhang et al. 2023, arXiv:2306.14048); with T = 1 the decode probabilities.
+//                 column sums (Zhang et al. 2023, arXiv:2306.14048); with T = 1 the decode probabilities. May add to
+//                 what is there, so that chunks of a prompt sum up, and may do some of the columns only.
 // observe_scores  the same over the last w queries, whose lse it computes first (over all n rows, causal inside the last w
 //                 columns): SnapKV's observation window (Li et al. 2024, arXiv:2404.14469).
 // reduce over the g query heads of a kv head: 0 none, 1 mean, 2 max, 3 sum (of the sums over queries).
@@ -14,16 +15,12 @@
 namespace accel::cpu {
 namespace {
 
-void check_scores(Checker& check, const accel_call* call, int q, int kv_index, int64_t reduce) {
-  check.kv(kv_index, "kv", 1);
+// `wide`: out may have more columns than there are rows.
+void check_scores(Checker& check, const accel_call* call, int q, int kv_index, int64_t reduce, bool wide) {
+  check.kv(kv_index, "kv", 1).same_rows(kv_index, "kv");
   if (!check.ok()) return;
   const accel_kv& kv = *call->args[kv_index].kv;
   const int n = kv.head[0].rows;
-  for (int h = 1; check.ok() && h < kv.heads; ++h) {
-    check.require(kv.head[h].rows == n, "ERR_ACCEL_SHAPE",
-                  "all heads of kv must have the same number of rows; head 0 has %d, head %d has %d", n, h,
-                  kv.head[h].rows);
-  }
   check.kv_dtype(q, "q", kv_index, "kv").shape(q, "q", "[T,Hq,d]", {-1, -1, kv.head_dim});
   const int64_t heads = check.dim(q, 1);
   check.require(heads > 0 && heads % kv.heads == 0, "ERR_ACCEL_SHAPE",
@@ -32,14 +29,24 @@ void check_scores(Checker& check, const accel_call* call, int q, int kv_index, i
                 (long long)check.dim(q, 0), n);
   check.require(reduce >= 0 && reduce <= 3, "ERR_ACCEL_ARGUMENT",
                 "reduce must be 0 (none), 1 (mean), 2 (max) or 3 (sum), got %lld", (long long)reduce);
-  check.dtype(0, "out", {Type::f32}).shape(0, "out", "[Hs,n]", {reduce == 0 ? heads : kv.heads, n});
+  check.dtype(0, "out", {Type::f32});
+  check.shape(0, "out", wide ? "[Hs,at least n]" : "[Hs,n]", {reduce == 0 ? heads : kv.heads, wide ? -1 : n});
+  check.require(check.dim(0, 1) >= n, "ERR_ACCEL_SHAPE", "out has %lld columns but kv %d rows",
+                (long long)check.dim(0, 1), n);
 }
 
+// What to do with the sums: which columns [begin, end) to write, and those below add_below are added to `out`.
+struct Columns {
+  int64_t begin, end, add_below;
+};
+
 int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse, const accel_kv& kv, double scale,
-                Reduce reduce) {
+                Reduce reduce, const Columns& columns) {
   const Type t = type_of(q->dtype);
   const int d = kv.head_dim, group = (int)(q->shape[1] / kv.heads);
-  const int64_t n = kv.head[0].rows, queries = q->shape[0], tiles = (n + column_tile - 1) / column_tile;
+  const int64_t n = kv.head[0].rows, queries = q->shape[0], stride = dim(call, 0, 1);
+  const int64_t first = columns.begin / column_tile, tiles = (columns.end + column_tile - 1) / column_tile - first;
+  if (columns.begin >= columns.end) return ACCEL_OK;
   float* out = data<float>(tensor(call, 0));
   const AttentionKernels& kernels = attention_kernels();
   const size_t floats = (kernels.column_floats(d, group) + 31) / 16 * 16;
@@ -65,11 +72,14 @@ int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse,
       b.lse_stride = q->shape[1];
       b.keys = kv_keys(kv, 0, h);
       b.last = n - queries;
-      b.k0 = i / kv.heads * column_tile;
+      b.k0 = (first + i / kv.heads) * column_tile;
       b.k1 = b.k0 + column_tile < n ? b.k0 + column_tile : n;
       b.reduce = reduce;
-      b.out = out + (reduce == Reduce::none ? (int64_t)h * group : h) * n;
-      b.out_stride = n;
+      b.begin = columns.begin;
+      b.end = columns.end;
+      b.add_below = columns.add_below;
+      b.out = out + (reduce == Reduce::none ? (int64_t)h * group : h) * stride;
+      b.out_stride = stride;
       kernels.columns(b, workspace + worker * floats);
     }
   });
@@ -80,7 +90,7 @@ int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse,
 
 int observe_scores_check(const accel_call* call) {
   Checker check(call, "observe_scores");
-  check_scores(check, call, 1, 2, call->args[4].i);
+  check_scores(check, call, 1, 2, call->args[4].i, false);
   return check.result();
 }
 
@@ -101,22 +111,40 @@ int observe_scores(const accel_call* call) {
   r.causal = true;
   r.lse = lse;
   if (run_attention(call, r) != ACCEL_OK) return ACCEL_FAILED;
-  if (sum_columns(call, q, lse, kv, r.scale, (Reduce)call->args[4].i) != ACCEL_OK) return ACCEL_FAILED;
+  const Columns all = {0, kv.head[0].rows, 0};
+  if (sum_columns(call, q, lse, kv, r.scale, (Reduce)call->args[4].i, all) != ACCEL_OK) return ACCEL_FAILED;
   call->ran(call, "observe_scores");
   return ACCEL_OK;
 }
 
-// ---- column_sums  out:tensor f32[Hs,n], q:tensor[T,Hq,d], lse:tensor f32[T,Hq], kv:kv, scale:float, reduce:int
+// ---- column_sums  out:tensor f32[Hs,m], q:tensor[T,Hq,d], lse:tensor f32[T,Hq], kv:kv, scale:float, reduce:int,
+//                   accumulate:int, ranges:ints
+// Writes columns [0, n), or those of them in the range; m >= n. accumulate: the last T columns are new rows and are
+// set, those before are added to. Not with max: a maximum of sums is no sum of maxima.
 
 int column_sums_check(const accel_call* call) {
   Checker check(call, "column_sums");
-  check_scores(check, call, 1, 3, call->args[5].i);
+  check_scores(check, call, 1, 3, call->args[5].i, true);
+  const int64_t accumulate = call->args[6].i;
+  check.require(accumulate == 0 || accumulate == 1, "ERR_ACCEL_ARGUMENT", "accumulate must be 0 or 1, got %lld",
+                (long long)accumulate);
+  check.require(accumulate == 0 || call->args[5].i != (int)Reduce::max, "ERR_ACCEL_ARGUMENT",
+                "sums reduced by maximum cannot be accumulated; sum without reduce and let tally_add reduce");
+  check.ranges(7, 1);
   return check.dtype(2, "lse", {Type::f32}).shape(2, "lse", "[T,Hq]", {check.dim(1, 0), check.dim(1, 1)}).result();
 }
 
 int column_sums(const accel_call* call) {
-  const int status = sum_columns(call, tensor(call, 1), data<float>(tensor(call, 2)), *call->args[3].kv,
-                                 call->args[4].f, (Reduce)call->args[5].i);
+  const accel_kv& kv = *call->args[3].kv;
+  const accel_ints range = call->args[7].ints;
+  const int64_t n = kv.head[0].rows;
+  Columns columns = {0, n, call->args[6].i != 0 ? n - dim(call, 1, 0) : 0};
+  if (range.size > 0) {
+    columns.begin = range.data[0];
+    columns.end = range.data[1] < n ? range.data[1] : n;
+  }
+  const int status = sum_columns(call, tensor(call, 1), data<float>(tensor(call, 2)), kv, call->args[4].f,
+                                 (Reduce)call->args[5].i, columns);
   if (status == ACCEL_OK) call->ran(call, "column_sums");
   return status;
 }
@@ -124,8 +152,8 @@ int column_sums(const accel_call* call) {
 const accel_op ops[] = {
     {"observe_scores", "out:tensor, q:tensor, kv:kv, scale:float, reduce:int", observe_scores_check, observe_scores,
      nullptr},
-    {"column_sums", "out:tensor, q:tensor, lse:tensor, kv:kv, scale:float, reduce:int", column_sums_check, column_sums,
-     nullptr},
+    {"column_sums", "out:tensor, q:tensor, lse:tensor, kv:kv, scale:float, reduce:int, accumulate:int, ranges:ints",
+     column_sums_check, column_sums, nullptr},
 };
 
 }  // namespace

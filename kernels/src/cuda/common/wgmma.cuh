@@ -58,6 +58,10 @@ __device__ inline void pin(uint32_t (&registers)[N]) {
 #define ACCEL_F8(r, i) "+f"(r[i]), "+f"(r[i + 1]), "+f"(r[i + 2]), "+f"(r[i + 3]), \
                        "+f"(r[i + 4]), "+f"(r[i + 5]), "+f"(r[i + 6]), "+f"(r[i + 7])
 #define ACCEL_F32(r, i) ACCEL_F8(r, i), ACCEL_F8(r, i + 8), ACCEL_F8(r, i + 16), ACCEL_F8(r, i + 24)
+#define ACCEL_NEW_F8(r, i) "=f"(r[i]), "=f"(r[i + 1]), "=f"(r[i + 2]), "=f"(r[i + 3]), \
+                           "=f"(r[i + 4]), "=f"(r[i + 5]), "=f"(r[i + 6]), "=f"(r[i + 7])
+#define ACCEL_NEW_F32(r, i) \
+  ACCEL_NEW_F8(r, i), ACCEL_NEW_F8(r, i + 8), ACCEL_NEW_F8(r, i + 16), ACCEL_NEW_F8(r, i + 24)
 
 // d (+)= A B, both k-major in shared memory; the sum starts at zero when `accumulate` is 0.
 #define ACCEL_WGMMA_SHARED_128(type)                                                                            \
@@ -68,6 +72,16 @@ __device__ inline void pin(uint32_t (&registers)[N]) {
       "}, %64, %65, keep, 1, 1, 0, 0;\n}\n"                                                                     \
       : ACCEL_F32(d, 0), ACCEL_F32(d, 32)                                                                       \
       : "l"(a), "l"(b), "r"(accumulate))
+
+// d (+)= A B, A in registers, B k-major in shared memory. d is added to (ACCEL_F32, "1") or new (ACCEL_NEW_F32, "0").
+#define ACCEL_WGMMA_K_MAJOR_128(type, out, keep)                                                                \
+  asm volatile(                                                                                                 \
+      "{\n.reg .pred keep;\nsetp.ne.b32 keep, " keep ", 0;\n"                                                   \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {"                                         \
+      ACCEL_REGISTER_NAMES_64                                                                                   \
+      "}, {%64, %65, %66, %67}, %68, keep, 1, 1, 0;\n}\n"                                                       \
+      : out(d, 0), out(d, 32)                                                                                   \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
 
 // d += A B, A in registers, B mn-major in shared memory.
 #define ACCEL_WGMMA_REGISTERS_128(type)                                                                         \
@@ -107,6 +121,25 @@ __device__ inline void wgmma_shared(float (&d)[64], uint64_t a, uint64_t b, int 
   }
 }
 
+// 64 x 128 (+)= 64 x 16 (four registers a thread) times 128 x 16 transposed. Not kAdd: d is new, what it
+// was before is no operand. ptxas then does not take its registers for an accumulator's while they hold something else.
+template <class T, bool kAdd>
+__device__ inline void wgmma_registers_k_major(float (&d)[64], const uint32_t* a, uint64_t b) {
+  if constexpr (std::is_same_v<T, __half>) {
+    if constexpr (kAdd) {
+      ACCEL_WGMMA_K_MAJOR_128("f16", ACCEL_F32, "1");
+    } else {
+      ACCEL_WGMMA_K_MAJOR_128("f16", ACCEL_NEW_F32, "0");
+    }
+  } else {
+    if constexpr (kAdd) {
+      ACCEL_WGMMA_K_MAJOR_128("bf16", ACCEL_F32, "1");
+    } else {
+      ACCEL_WGMMA_K_MAJOR_128("bf16", ACCEL_NEW_F32, "0");
+    }
+  }
+}
+
 // 64 x 128 or 64 x 64 += 64 x 16 (four registers a thread) times 16 x N.
 template <class T>
 __device__ inline void wgmma_registers(float (&d)[64], const uint32_t* a, uint64_t b) {
@@ -127,9 +160,12 @@ __device__ inline void wgmma_registers(float (&d)[32], const uint32_t* a, uint64
 
 #undef ACCEL_F8
 #undef ACCEL_F32
+#undef ACCEL_NEW_F8
+#undef ACCEL_NEW_F32
 #undef ACCEL_REGISTER_NAMES_32
 #undef ACCEL_REGISTER_NAMES_64
 #undef ACCEL_WGMMA_SHARED_128
+#undef ACCEL_WGMMA_K_MAJOR_128
 #undef ACCEL_WGMMA_REGISTERS_128
 #undef ACCEL_WGMMA_REGISTERS_64
 

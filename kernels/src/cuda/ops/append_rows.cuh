@@ -30,6 +30,13 @@ struct Append {
   }
 };
 
+// A new row's record: its position, and tallies at 0.
+__device__ inline void begin_record(const KvPages& kv, const accel_kv_head& h, int row, int32_t position) {
+  int32_t* record = kv.record(h, row);
+  record[0] = position;
+  for (int i = 1; i < kv.record_words; i++) record[i] = 0;
+}
+
 inline Append append_to(const accel_call* call, const accel_kv& kv, accel_ints lens) {
   Append append = {kv_pages(kv), nullptr};
   std::vector<int32_t> begin(static_cast<size_t>(lens.size) + 1, 0);

@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(256)
       at[j - head * words] = (value ? v : k)[token * half + j];
     } else {
       const accel_kv_head& h = to.kv.at(place.sequence, i - 2 * half);
-      *to.kv.position(h, h.rows - place.back) = positions[token];
+      begin_record(to.kv, h, h.rows - place.back, positions[token]);
     }
   }
 }
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(256) gather_kept(KvPages dst, KvPages src, con
       if (i < words) k_out[i] = k[i];
       else v_out[i - words] = v[i - words];
     }
-    if (lane == 0) *dst.position(to, out) = *src.position(from, r);
+    for (int i = lane; i < src.record_words; i += 32) dst.record(to, out)[i] = src.record(from, r)[i];
   }
 }
 
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(256) read_rows(ReadRows out, KvPages kv, int w
       copy(reinterpret_cast<Word*>(out.v) + (head * out.v_rows + r) * words, there ? kv.value(h, row) : nullptr);
     }
     if (r < out.position_rows && lane == 0) {
-      out.positions[head * out.position_rows + r] = there ? *kv.position(h, row) : -1;
+      out.positions[head * out.position_rows + r] = there ? kv.record(h, row)[0] : -1;
     }
   }
 }

@@ -5,7 +5,7 @@
 //   x1' = x1 cos - x2 sin,  x2' = x2 cos + x1 sin.  Channels from r on stay as they are.
 //
 // One block a token. Its work is a list of items, one a thread: a pack of N pairs (or of N channels that hold N / 2
-// interleaved pairs) to rotate, and for rope_append also packs of keys and values to move and positions to write. A
+// interleaved pairs) to rotate, and for rope_append also packs of keys and values to move and records to write. A
 // token of the 8B shapes is 456 items, so a decode step is one pass of one block a sequence.
 #include "cuda/kernels.h"
 #include "cuda/ops/append_rows.cuh"
@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(512) rope_append_tokens(RopeAppend<T> a) {
       store_pack<N>(at + c, load_pack<N>(v + head * d + c));
     } else {
       const accel_kv_head& h = kv.at(place.sequence, i - v_end);
-      *kv.position(h, h.rows - place.back) = a.positions[token];
+      begin_record(kv, h, h.rows - place.back, a.positions[token]);
     }
   }
 }

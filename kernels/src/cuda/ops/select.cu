@@ -1,4 +1,5 @@
-// topk: the k best rows of every head's scores, as ascending row numbers (twin: cpu/ops/select.cc).
+// topk: the k best rows of every head's scores, as ascending row numbers (twin: cpu/ops/select.cc). take_columns reads the
+// scores of such rows.
 //
 // Radix descent (descent.cuh) to the k-th best key by counting, then two passes in index order: each warp counts the
 // keys above and equal to it in its part of the row, the sums over earlier warps say where its output begins, and the
@@ -7,6 +8,7 @@
 // columns, which stay in L1.
 #include "cuda/kernels.h"
 #include "cuda/ops/descent.cuh"
+#include "cuda/ops/vectors.cuh"
 
 namespace accel::cuda {
 namespace {
@@ -97,7 +99,37 @@ int topk(const accel_call* call) {
   return launched(call);
 }
 
-const OpKernel kernels[] = {{"topk", topk}};
+// ---- take_columns  out:tensor f32[H,k], x:tensor f32[H,n], index:tensor i32[H,k]: one thread an element
+
+__global__ void __launch_bounds__(256) take(float* out, const float* x, const int32_t* index, int64_t k, int64_t n,
+                                            accel_device_error* error, int32_t check) {
+  pdl_release();
+  pdl_wait();
+  const int64_t i = blockIdx.x * 256ll + threadIdx.x;
+  if (i >= k) return;
+  const int64_t at = blockIdx.y * k + i;
+  const int32_t column = index[at];
+  if (column < 0 || column >= n) {
+    accel_report(error, check, at, column);
+    return;
+  }
+  out[at] = x[blockIdx.y * n + column];
+}
+
+int take_columns(const accel_call* call) {
+  const int64_t heads = dim(call, 0, 0), k = dim(call, 0, 1);
+  const int32_t check =
+      call->device_check(call, "ERR_ACCEL_ARGUMENT",
+                         "take_columns: index, element %lld of the list, is %lld, which is not a column of x");
+  call->ran(call, "take_columns");
+  if (heads == 0 || k == 0) return ACCEL_OK;
+  launch_pdl(call, take, dim3(static_cast<unsigned>(divide_up(k, 256)), static_cast<unsigned>(heads)), dim3(256), 0,
+             data<float>(tensor(call, 0)), data<float>(tensor(call, 1)), data<int32_t>(tensor(call, 2)), k, dim(call, 1, 1),
+             call->device_error, check);
+  return launched(call);
+}
+
+const OpKernel kernels[] = {{"topk", topk}, {"take_columns", take_columns}};
 
 }  // namespace
 

@@ -1,11 +1,16 @@
 // observe_scores, column_sums on CUDA: how much attention each cached row received. Signatures and checks: cpu/ops/signals.cc.
 //
-//   column_sums     c[h, j] = sum over T queries of exp(logit - lse)      signals_columns.cuh, signals_any.cuh
+//   column_sums     c[h, j] = sum over T queries of exp(logit - lse)      signals_{sm90.cu,columns.cuh,any.cuh}
 //   observe_scores  the same over the last w queries, after their lse     signals_lse.cuh, or the reference attention
 // reduce over the query heads of a kv head: 0 none, 1 mean, 2 max, 3 sum (of the sums over queries).
 //
-// The number of rows n is out's extent, which is part of what a captured graph is recognised by; rows themselves are
-// found through the device's tables.
+// column_sums has [begin, end) columns or all of them, written, or added to what out holds (accumulate: the prompt comes
+// in chunks, whose own rows are new). It reads the number of rows on the device; out may be wider. That of observe_scores
+// is out's extent, which is part of what a captured graph is recognised by.
+#include <stdlib.h>
+
+#include <string_view>
+
 #include "cuda/attention/attention.h"
 #include "cuda/kernels.h"
 #include "cuda/ops/signals_any.cuh"
@@ -30,46 +35,30 @@ void columns_sm80(const accel_call* call, const Columns& p, int kv_heads, int ti
   launch_pdl(call, column_sums_sm80<T, D>, grid, dim3(sm80_threads), bytes, p);
 }
 
-int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse, const accel_kv& kv, double scale,
-                Reduce reduce) {
-  const accel_tensor* out = call->args[0].tensor;
-  Columns p = {};
-  p.q = data(q);
-  p.lse = lse;
-  p.pages = kv_pages(kv);
-  p.n = static_cast<int>(out->shape[1]);
-  p.queries = static_cast<int>(q->shape[0]);
-  p.query_heads = static_cast<int>(q->shape[1]);
-  p.group = p.query_heads / kv.heads;
-  p.block_heads = p.group;
-  p.scale = static_cast<float>(scale);
-  p.reduce = reduce;
-  if (p.n == 0) return ACCEL_OK;
-  if (p.queries == 0) {
-    cudaMemsetAsync(data(out), 0, elements(out) * sizeof(float), stream_of(call));
-    return launched(call);
-  }
+// Kernels for column sums, the slowest first.
+enum class Path { any, sm80, sm90 };
 
-  const bool fast = tensor_cores(call, q, kv);
-  const int tiles = (p.n + sm80_rows - 1) / sm80_rows;
-  // Few keys and many queries: a block per query head, so that there are blocks enough. Reading K again is cheap then.
-  const bool alone = !fast || (p.queries > sm80_step && tiles * kv.heads < 4 * call->multiprocessors);
-  const bool joins = alone && p.group > 1 && reduce != Reduce::none;
-  float* result = data<float>(out);
-  p.out = result;
-  if (alone) {
-    p.block_heads = 1;
-    p.reduce = Reduce::none;             // with one head a group, every reduction is the sum itself
-  }
-  if (joins) p.out = static_cast<float*>(call->scratch(call, sizeof(float) * p.n * p.query_heads));
+// The fastest that can do it, or an earlier one that ACCEL_CUDA_COLUMNS names (any | sm80 | sm90).
+Path choose(const accel_call* call, const Columns& p, const accel_tensor* q, const accel_kv& kv) {
+  constexpr int few = 128;               // queries that do not pay for filling the pipeline
+  const char* name = getenv("ACCEL_CUDA_COLUMNS");
+  const std::string_view wanted(name == nullptr ? "" : name);
+  if (p.queries == 0 || !tensor_cores(call, q, kv) || wanted == "any") return Path::any;
+  if (!columns_sm90_supports(call, p, kv) || wanted == "sm80") return Path::sm80;
+  return p.queries >= few || wanted == "sm90" ? Path::sm90 : Path::sm80;
+}
 
-  const int status = with_float(q->dtype, [&](auto* element) {
+// The sums of `columns` columns from p.begin on.
+int launch_columns(const accel_call* call, const Columns& p, const accel_tensor* q, const accel_kv& kv, int columns,
+                   Path path) {
+  if (path == Path::sm90) return run_columns_sm90(call, p, kv, columns);
+  return with_float(q->dtype, [&](auto* element) {
     using T = std::remove_pointer_t<decltype(element)>;
-    if (!fast) {
-      const size_t bytes = any_bytes(kv.head_dim);
-      const dim3 grid((p.n + any_keys - 1) / any_keys, p.query_heads);
-      launch_pdl(call, column_sums_any<T>, grid, dim3(32 * any_warps), bytes, p, kv.head_dim);
+    if (path == Path::any) {
+      const dim3 grid((columns + any_keys - 1) / any_keys, p.query_heads);
+      launch_pdl(call, column_sums_any<T>, grid, dim3(32 * any_warps), any_bytes(kv.head_dim), p, kv.head_dim);
     } else if constexpr (sizeof(T) == 2) {
+      const int tiles = (columns + sm80_rows - 1) / sm80_rows;
       if (kv.head_dim == 64) {
         columns_sm80<T, 64>(call, p, kv.heads, tiles);
       } else {
@@ -78,8 +67,55 @@ int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse,
     }
     return launched(call);
   });
-  if (status != ACCEL_OK || !joins) return status;
-  launch_pdl(call, join_heads, dim3((p.n + 255) / 256, kv.heads), dim3(256), 0, p.out, result, p.n, p.group, reduce);
+}
+
+int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse, const accel_kv& kv, double scale,
+                Reduce reduce, bool accumulate = false, accel_ints range = {}, Path* ran = nullptr) {
+  const accel_tensor* out = call->args[0].tensor;
+  Columns p = {};
+  p.q = data(q);
+  p.lse = lse;
+  p.pages = kv_pages(kv);
+  p.out = data<float>(out);
+  p.stride = out->shape[1];
+  p.queries = static_cast<int>(q->shape[0]);
+  p.query_heads = static_cast<int>(q->shape[1]);
+  p.group = p.query_heads / kv.heads;
+  p.block_heads = p.group;
+  p.scale = static_cast<float>(scale);
+  p.reduce = reduce;
+  p.accumulate = accumulate;
+  // As many rows as there may be when this is replayed: out has room for them.
+  const int most = static_cast<int>(p.stride < kv.row_limit ? p.stride : kv.row_limit);
+  p.end = most;
+  if (range.size == 2) {
+    p.begin = range.data[0] > 0 ? range.data[0] : 0;
+    p.end = range.data[1] < most ? range.data[1] : most;
+  }
+  const int columns = p.end - p.begin;
+  if (columns <= 0) return ACCEL_OK;
+
+  const Path path = choose(call, p, q, kv);
+  if (ran != nullptr) *ran = path;
+  // Few keys and many queries: a block per query head, so that there are blocks enough. Reading K again is cheap then.
+  const int keys = path == Path::sm90 ? sm90_keys : sm80_rows, blocks = (columns + keys - 1) / keys * kv.heads;
+  const bool alone = path == Path::any || (p.queries > sm80_step && blocks < 4 * call->multiprocessors) ||
+                     (path == Path::sm90 && reduce != Reduce::mean && reduce != Reduce::sum);
+  if (!alone || p.group == 1 || reduce == Reduce::none) {
+    if (alone) {
+      p.block_heads = 1;
+      p.reduce = Reduce::none;           // with one head a group, every reduction is the sum itself
+    }
+    return launch_columns(call, p, q, kv, columns, path);
+  }
+  Columns heads = p;                     // sums of every query head, to be joined
+  heads.out = static_cast<float*>(call->scratch(call, sizeof(float) * most * p.query_heads));
+  heads.stride = most;
+  heads.block_heads = 1;
+  heads.reduce = Reduce::none;
+  heads.accumulate = false;
+  if (launch_columns(call, heads, q, kv, columns, path) != ACCEL_OK) return ACCEL_FAILED;
+  launch_pdl(call, join_heads, dim3((columns + 255) / 256, kv.heads), dim3(256), 0, p, heads.out, heads.stride);
   return launched(call);
 }
 
@@ -167,11 +203,13 @@ int observe_scores(const accel_call* call) {
   return status;
 }
 
-// out:tensor f32[Hs,n], q:tensor[T,Hq,d], lse:tensor f32[T,Hq], kv:kv, scale:float, reduce:int
+// out:tensor f32[Hs,m], q:tensor[T,Hq,d], lse:tensor f32[T,Hq], kv:kv, scale:float, reduce:int, accumulate:int, ranges:ints
 int column_sums(const accel_call* call) {
+  Path path = Path::any;
   const int status = sum_columns(call, call->args[1].tensor, data<float>(call->args[2].tensor), *call->args[3].kv,
-                                 call->args[4].f, static_cast<Reduce>(call->args[5].i));
-  if (status == ACCEL_OK) call->ran(call, "column_sums");
+                                 call->args[4].f, static_cast<Reduce>(call->args[5].i), call->args[6].i != 0,
+                                 call->args[7].ints, &path);
+  if (status == ACCEL_OK) call->ran(call, path == Path::sm90 ? "column_sums_sm90" : "column_sums");
   return status;
 }
 

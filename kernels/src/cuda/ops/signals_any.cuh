@@ -16,7 +16,7 @@ inline size_t any_bytes(int head_dim) {
          any_keys * any_warps * sizeof(double);
 }
 
-// Grid: (key tiles, query heads). Writes one row of sums per query head.
+// Grid: (tiles of 32 columns from p.begin on, query heads). Writes one row of sums per query head.
 template <class T>
 __global__ void __launch_bounds__(32 * any_warps) column_sums_any(const Columns p, int head_dim) {
   extern __shared__ __align__(1024) uint8_t shared[];
@@ -25,15 +25,17 @@ __global__ void __launch_bounds__(32 * any_warps) column_sums_any(const Columns 
   float* keys = reinterpret_cast<float*>(totals + any_keys * any_warps);     // [keys][head_dim + 1]
   float* queries = keys + any_keys * (head_dim + 1);                         // [warps][head_dim]
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, h = blockIdx.y;
-  const int first_key = static_cast<int>(blockIdx.x) * any_keys, key = first_key + lane;
+  const int first_key = p.begin + static_cast<int>(blockIdx.x) * any_keys, key = first_key + lane;
+  const int rows = p.rows(), end = min(p.end, rows);
+  if (first_key >= end) return;
 
   const accel_kv_head& head = p.pages.at(0, h / p.group);
-  for (int r = warp; r < any_keys && first_key + r < p.n; r += any_warps) {
+  for (int r = warp; r < any_keys && first_key + r < end; r += any_warps) {
     const T* row = reinterpret_cast<const T*>(p.pages.key(head, first_key + r));
     for (int c = lane; c < head_dim; c += 32) keys[r * (head_dim + 1) + c] = to_float(row[c]);
   }
   __syncthreads();
-  const int last = p.n - p.queries;
+  const int last = rows - p.queries;
   double total = 0;
   // Each warp writes and reads its own query row.
   for (int i = max(0, first_key - last) + warp; i < p.queries; i += any_warps) {
@@ -44,7 +46,7 @@ __global__ void __launch_bounds__(32 * any_warps) column_sums_any(const Columns 
     }
     __syncwarp();
     const float lse = p.lse[at];
-    if (key < p.n && key <= last + i && lse != -INFINITY) {
+    if (key < end && key <= last + i && lse != -INFINITY) {
       float sum = 0;
       for (int c = 0; c < head_dim; c++) sum = fmaf(keys[lane * (head_dim + 1) + c], queries[warp * head_dim + c], sum);
       total += expf(sum * p.scale - lse);
@@ -52,10 +54,10 @@ __global__ void __launch_bounds__(32 * any_warps) column_sums_any(const Columns 
   }
   totals[warp * any_keys + lane] = total;
   __syncthreads();
-  if (warp != 0 || key >= p.n) return;
+  if (warp != 0 || key >= end) return;
   double x = 0;
   for (int w = 0; w < any_warps; w++) x += totals[w * any_keys + lane];
-  p.out[static_cast<int64_t>(h) * p.n + key] = static_cast<float>(x);
+  p.put(h, key, last, x);
 }
 
 }  // namespace accel::cuda

@@ -10,30 +10,15 @@
 // exp never overflows because lse is at least the logit. Terms of one step are added in fp32, steps in fp64, as on the
 // CPU, so that a hundred thousand small terms do not stop counting. With one query (decode) the block still reads its
 // keys once for all heads of the group: the work is then 16 padded columns and the time is that of reading K.
+//
+// How many rows there are is read on the device; the grid covers as many columns as there may be.
 #ifndef ACCEL_CUDA_SIGNALS_COLUMNS_CUH
 #define ACCEL_CUDA_SIGNALS_COLUMNS_CUH
 
 #include "cuda/attention/tile_sm80.cuh"
+#include "cuda/ops/columns.cuh"
 
 namespace accel::cuda {
-
-enum class Reduce : int { none, mean, max, sum };
-
-struct Columns {
-  const void* q;                         // [queries, query_heads, D]
-  const float* lse;                      // [queries, query_heads], natural logarithm
-  KvPages pages;
-  float* out;                            // [query heads or kv heads, n]
-  int n;
-  int queries;
-  int query_heads;
-  int group;
-  int block_heads;                       // query heads a block goes through: the group, or 1
-  float scale;
-  Reduce reduce;                         // none: a row of out per query head
-};
-
-constexpr float log2e = 1.44269504f;
 
 template <int D>
 struct ColumnLayout {
@@ -41,11 +26,7 @@ struct ColumnLayout {
                        address = shift + 2 * sm80_step * 4, bytes = address + sm80_rows * 8;
 };
 
-// Joins what one query head gave to what the heads before it gave.
-__device__ inline double join(Reduce reduce, double sofar, double x) {
-  return reduce == Reduce::max ? (x > sofar ? x : sofar) : sofar + x;
-}
-
+// Grid: (kv heads * group / block heads, tiles of 128 columns from p.begin on).
 template <class T, int D>
 __global__ void __launch_bounds__(sm80_threads, 3) column_sums_sm80(const Columns p) {
   extern __shared__ __align__(1024) uint8_t shared[];
@@ -54,18 +35,21 @@ __global__ void __launch_bounds__(sm80_threads, 3) column_sums_sm80(const Column
   const uint32_t base = shared_address(shared), k_tile = base + L::k;
   float* shift = reinterpret_cast<float*>(shared + L::shift);
   const uint8_t** address = reinterpret_cast<const uint8_t**>(shared + L::address);
-  const int first_head = static_cast<int>(blockIdx.x) * p.block_heads, first_key = static_cast<int>(blockIdx.y) * sm80_rows;
+  const int first_head = static_cast<int>(blockIdx.x) * p.block_heads;
+  const int first_key = p.begin + static_cast<int>(blockIdx.y) * sm80_rows;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int rows = p.rows(), end = min(p.end, rows);
+  if (first_key >= end) return;
 
   // Query i sees key j if j <= last + i. The first tile starts at a multiple of its size.
-  const int last = p.n - p.queries, first_tile = max(0, first_key - last) / sm80_step;
+  const int last = rows - p.queries, first_tile = max(0, first_key - last) / sm80_step;
   const int tiles = (p.queries + sm80_step - 1) / sm80_step - first_tile, steps = tiles * p.block_heads;
 
   const accel_kv_head& head = p.pages.at(0, first_head / p.group);
   address[threadIdx.x] = row_address(
-      p.pages, row_place(p.pages, head, head.key_pages, min(first_key + static_cast<int>(threadIdx.x), p.n - 1)));
+      p.pages, row_place(p.pages, head, head.key_pages, min(first_key + static_cast<int>(threadIdx.x), rows - 1)));
   __syncthreads();
-  copy_cache_rows<D, sm80_rows>(k_tile, address, p.n - first_key);
+  copy_cache_rows<D, sm80_rows>(k_tile, address, rows - first_key);
 
   const int64_t stride = static_cast<int64_t>(p.query_heads) * D;
   const auto copy_queries = [&](int step) {
@@ -161,13 +145,12 @@ __global__ void __launch_bounds__(sm80_threads, 3) column_sums_sm80(const Column
           total[m][half] = 0;
           const int key = first_key + warp * 32 + m * 16 + half * 8 + lane / 4;
           if (p.reduce == Reduce::none) {
-            if (lane % 4 == 0 && key < p.n) p.out[static_cast<int64_t>(first_head + done) * p.n + key] = static_cast<float>(x);
+            if (lane % 4 == 0 && key < end) p.put(first_head + done, key, last, x);
             continue;
           }
           joined[m][half] = done == 0 ? x : join(p.reduce, joined[m][half], x);
-          if (done + 1 == p.group && lane % 4 == 0 && key < p.n) {
-            const double y = p.reduce == Reduce::mean ? joined[m][half] / p.group : joined[m][half];
-            p.out[static_cast<int64_t>(first_head / p.group) * p.n + key] = static_cast<float>(y);
+          if (done + 1 == p.group && lane % 4 == 0 && key < end) {
+            p.put(first_head / p.group, key, last, p.reduce == Reduce::mean ? joined[m][half] / p.group : joined[m][half]);
           }
         }
       }
@@ -177,15 +160,16 @@ __global__ void __launch_bounds__(sm80_threads, 3) column_sums_sm80(const Column
   }
 }
 
-// Joins rows of query heads [query_heads, n] where blocks went through one head each.
-static __global__ void __launch_bounds__(256) join_heads(const float* sums, float* out, int n, int group, Reduce reduce) {
+// Joins rows of query heads, sums [query_heads, width], where blocks went through one head each.
+// Grid: (blocks of 256 columns from p.begin on, kv heads).
+static __global__ void __launch_bounds__(256) join_heads(const Columns p, const float* sums, int64_t width) {
   pdl_wait();
-  const int key = static_cast<int>(blockIdx.x) * 256 + threadIdx.x;
-  if (key >= n) return;
-  const float* at = sums + static_cast<int64_t>(blockIdx.y) * group * n + key;
+  const int rows = p.rows(), key = p.begin + static_cast<int>(blockIdx.x) * 256 + threadIdx.x;
+  if (key >= min(p.end, rows)) return;
+  const float* at = sums + static_cast<int64_t>(blockIdx.y) * p.group * width + key;
   double x = at[0];
-  for (int h = 1; h < group; h++) x = join(reduce, x, at[static_cast<int64_t>(h) * n]);
-  out[static_cast<int64_t>(blockIdx.y) * n + key] = static_cast<float>(reduce == Reduce::mean ? x / group : x);
+  for (int h = 1; h < p.group; h++) x = join<double>(p.reduce, x, at[h * width]);
+  p.put(blockIdx.y, key, rows - p.queries, p.reduce == Reduce::mean ? x / p.group : x);
 }
 
 }  // namespace accel::cuda

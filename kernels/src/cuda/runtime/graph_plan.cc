@@ -30,7 +30,7 @@ bool same_heads(const accel_kv& a, const accel_kv& b) {
     // Not memcmp: the structure has padding.
     const accel_kv_head& x = a.device_head[i];
     const accel_kv_head& y = b.device_head[i];
-    if (x.key_pages != y.key_pages || x.value_pages != y.value_pages || x.position_pages != y.position_pages ||
+    if (x.key_pages != y.key_pages || x.value_pages != y.value_pages || x.record_pages != y.record_pages ||
         x.rows != y.rows || x.gap_at != y.gap_at || x.gap != y.gap) {
       return false;
     }
@@ -99,7 +99,8 @@ void GraphPlan::put_kv(const accel_kv& kv) {
   key.push_back(static_cast<uint64_t>(kv.page_bytes));
   key.push_back(dtype_word(kv.dtype) << 32 | static_cast<uint32_t>(kv.head_dim));
   key.push_back(pair(kv.sequences, kv.heads));
-  key.push_back(pair(kv.rows_per_page, kv.positions_per_page));
+  key.push_back(pair(kv.rows_per_page, kv.records_per_page));
+  key.push_back(static_cast<uint64_t>(kv.tallies));
   key.push_back(pair(row_limit(kv), static_cast<int64_t>(slot)));
   key.push_back(has_gap(kv) ? 1 : 0);
 }
