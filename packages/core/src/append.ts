@@ -1,5 +1,6 @@
 import { AccelError, type Tensor } from '@accel/kernels';
 import { Batch, type BatchItem } from './engine/batch.js';
+import { settleLayer } from './engine/end-layer.js';
 import { forwardPass, passInputs } from './engine/forward.js';
 import type { SequenceState } from './engine/state.js';
 import type { Model } from './model.js';
@@ -104,6 +105,7 @@ async function drive(batch: Batch, options: AppendOptions): Promise<Tensor> {
     running = undefined;
     await done;
     throwIfAborted(options.signal);
+    await settleLayer(batch, layer);
     options.onProgress?.({ layer, layers: spec.layers, tokens: batch.rows });
   };
   for (;;) {
@@ -111,6 +113,7 @@ async function drive(batch: Batch, options: AppendOptions): Promise<Tensor> {
     if (step.done === true) {
       await finish();
       await stream.synchronize();
+      for (const { state } of batch.items) state.cuts.close();
       return step.value;
     }
     const done = stream.synchronize();

@@ -1,11 +1,11 @@
 import { AccelError, type Tensor } from '@accel/kernels';
 import { appendBatch, type AppendOptions } from './append.js';
+import { PolicyParts } from './engine/parts.js';
 import { SequenceState } from './engine/state.js';
 import { generateBatch, type GenerateOptions, type TokenEvent } from './generate.js';
 import type { Model } from './model.js';
 import type { Policy } from './policy/compose.js';
 import { full } from './policy/compose.js';
-import type { SelectPart } from './policy/select.js';
 import { buildReceipt } from './engine/receipt.js';
 import { CacheView } from './engine/view.js';
 import type { Receipt } from './receipt/receipt.js';
@@ -51,8 +51,7 @@ export class Sequence implements Disposable {
     this.model = model;
     this.policy = options.policy ?? full;
     this.strict = options.strict ?? false;
-    const select = selectPart(this.policy);
-    this.state = state ?? SequenceState.create(model.runtime, select);
+    this.state = state ?? SequenceState.create(model.runtime, new PolicyParts(this.policy));
     this.counters = counters ?? {
       prefillTokens: 0,
       decodeTokens: 0,
@@ -177,20 +176,6 @@ export class Sequence implements Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-/** Slots whose parts the engine carries out. A part that would be ignored is an error, never a silent no-op. */
-const SUPPORTED = new Set(['select']);
-
-function selectPart(policy: Policy): SelectPart | undefined {
-  const idle = policy.parts.filter(({ slot }) => !SUPPORTED.has(slot));
-  if (idle.length > 0) {
-    throw new AccelError(
-      'ERR_ACCEL_POLICY',
-      `This version of the engine does not carry out ${idle.map(({ id, slot }) => `${id} (slot ${slot})`).join(', ')}. Leave it out, or install a version of @accel/core that does.`,
-    );
-  }
-  return policy.parts[0] as SelectPart | undefined;
 }
 
 /** @internal */

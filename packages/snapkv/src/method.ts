@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import type { Method } from '@accel/core';
+import { LIBRARY } from './pool.js';
 import { reader } from './settings.js';
 import { snapkv } from './snapkv.js';
 
@@ -15,4 +16,5 @@ export const method: Method = {
   options: reader.schema,
   fromConfig: (options) => [snapkv(options)],
   presets: { paper: config('paper'), loom: config('loom') },
+  library: LIBRARY,
 };

@@ -8,8 +8,10 @@ export interface Pool {
   readonly size: number;
 }
 
-/** The same path from `src` and from `dist`. */
-const LIBRARY = fileURLToPath(new URL('../build/Release/accel_snapkv.so', import.meta.url));
+/** The op library; the same path from `src` and from `dist`. */
+export const LIBRARY: string = fileURLToPath(
+  new URL('../build/Release/accel_snapkv.so', import.meta.url),
+);
 let loaded: Op | undefined;
 
 /**

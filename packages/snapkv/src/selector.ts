@@ -1,16 +1,32 @@
-import { resolveBudget, type LayerEnd, type Selector, type SelectorSetup } from '@accel/core';
+import {
+  keepBest,
+  resolveBudget,
+  type LayerEnd,
+  type PartSetup,
+  type Ranking,
+  type Selector,
+} from '@accel/core';
 import { ops, Tensor } from '@accel/kernels';
 import { snapkvPool } from './pool.js';
 import type { SnapkvSettings } from './settings.js';
 
 /** SnapKV on one sequence. It remembers nothing: each decision is made from the layer at hand. */
 export class SnapkvSelector implements Selector {
-  readonly #setup: SelectorSetup;
+  readonly #setup: PartSetup;
   readonly #settings: SnapkvSettings;
+  /** For budget parts (PyramidKV, CakeKV), which cut where they like. */
+  readonly ranking: Ranking;
 
-  constructor(setup: SelectorSetup, settings: SnapkvSettings) {
+  constructor(setup: PartSetup, settings: SnapkvSettings) {
     this.#setup = setup;
     this.#settings = settings;
+    this.ranking = {
+      capacity: (end) => ({
+        rows: this.#capacity(end),
+        window: Math.min(settings.observe, end.appended),
+      }),
+      score: (end) => (this.#compresses(end) ? this.#score(end) : undefined),
+    };
   }
 
   /** A prompt of so many rows is rightly left alone; for a share of the prompt, one that fits the window. */
@@ -20,20 +36,28 @@ export class SnapkvSelector implements Selector {
   }
 
   prefillEnd(end: LayerEnd): void {
-    if (end.turn > 0 && this.#settings.turns === 'first') return;
-    const kept = this.#capacity(end);
-    if (kept < end.rows) this.#select(end, kept);
+    if (!this.#compresses(end)) return;
+    const kept = Math.min(end.rows, this.#capacity(end));
+    if (kept < end.rows) {
+      using scores = this.#score(end);
+      keepBest(end, scores, kept);
+    }
     end.report({ rowsIn: end.rows, rowsKept: kept });
   }
 
-  /** Rows to keep. A share of a short prompt never goes below the window and one row more. */
-  #capacity({ rows, seen }: LayerEnd): number {
-    const { budget, observe } = this.#settings;
-    return Math.min(rows, Math.max(resolveBudget(budget, seen), observe + 1));
+  #compresses({ turn }: LayerEnd): boolean {
+    return turn === 0 || this.#settings.turns === 'every';
   }
 
-  /** Votes, pooling, top-k, compaction: one op each. */
-  #select({ layer, kv, rows, queries, scale, stream }: LayerEnd, kept: number): void {
+  /** Rows to keep. A share of a short prompt never goes below the window and one row more. */
+  #capacity({ seen }: LayerEnd): number {
+    const { budget, observe } = this.#settings;
+    if ('tokens' in budget) return budget.tokens;
+    return Math.max(resolveBudget(budget, seen), observe + 1);
+  }
+
+  /** Votes, pooled over neighbouring rows: one op each. */
+  #score({ layer, kv, rows, queries, scale, stream }: LayerEnd): Tensor {
     if (queries === undefined)
       throw new Error('the engine observes as many queries as the part asks for');
     const { device, spec } = this.#setup;
@@ -41,12 +65,10 @@ export class SnapkvSelector implements Selector {
     // A later turn may be shorter than the window: then all its queries vote.
     const prefix = rows - (queries.shape[0] ?? 0);
     using votes = Tensor.empty(device, 'float32', [spec.kvHeads, rows]);
-    using pooled = Tensor.empty(device, 'float32', [spec.kvHeads, rows]);
-    using index = Tensor.empty(device, 'int32', [spec.kvHeads, kept]);
+    const pooled = Tensor.empty(device, 'float32', [spec.kvHeads, rows]);
     ops.observeScores(stream, votes, queries, kv.kv(layer), { scale, reduce: groupReduce });
     snapkvPool(stream, pooled, votes, prefix, pool);
-    ops.topk(stream, index, pooled, { k: kept, largest: true });
-    kv.compact(layer, index, new Array<number>(spec.kvHeads).fill(kept));
+    return pooled;
   }
 
   fork(): Selector {

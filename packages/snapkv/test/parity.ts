@@ -1,10 +1,11 @@
-import type { LayerEnd, ModelSpec } from '@accel/core';
 import { ops } from '@accel/kernels';
 import {
   describeGolden,
   expectClose,
   goldenConfigErrors,
+  layerEnd,
   OUTPUTS,
+  partSetup,
   readFloats,
   tokenMajor,
   type GoldenCase,
@@ -132,30 +133,13 @@ async function compress(
   prompt: Prompt,
   options: SnapkvOptions,
 ): Promise<{ rowsIn: number; rowsKept: number }[]> {
-  const { device, stream, dtype, kv } = cache;
-  const { heads, kvHeads, dim: headDim, tokens } = prompt;
-  const rope = (): never => {
-    throw new Error('SnapKV leaves rotation alone');
-  };
-  // What the selector reads of a model's description.
-  const spec = { layers: 1, heads, kvHeads, headDim } as ModelSpec;
-  const selector = snapkv(options).create({ spec, stream, device, dtype, rope });
+  const { heads, kvHeads, dim: headDim } = prompt;
+  const selector = snapkv(options).create(partSetup(cache, { heads, kvHeads, headDim }));
   const reports: { rowsIn: number; rowsKept: number }[] = [];
   using queries = queriesOf(cache, prompt);
-  const end: LayerEnd = {
-    layer: 0,
-    turn: 0,
-    kv,
-    rows: tokens,
-    appended: tokens,
-    seen: tokens,
-    queries,
-    scale: 1 / Math.sqrt(headDim),
-    stream,
-    report: (part) => reports.push(part),
-  };
+  const end = layerEnd(cache, { queries, report: (part) => reports.push(part) });
   selector.prefillEnd(end);
-  await stream.synchronize();
+  await cache.stream.synchronize();
   selector.dispose();
   return reports;
 }

@@ -11,14 +11,14 @@
 #include <cmath>
 #include <initializer_list>
 
-#include "half.h"
+#include "accel/host.h"
 #include "streamingllm_merge.h"
 
 namespace {
 
 using namespace accel_streamingllm;
+using accel::host::Bf16, accel::host::F16, accel::host::is_f32, accel::host::narrow, accel::host::widen;
 
-bool is_f32(const accel_tensor* t) { return t->dtype.code == ACCEL_FLOAT && t->dtype.bits == 32; }
 bool is_bf16(const accel_tensor* t) { return t->dtype.code == ACCEL_BFLOAT && t->dtype.bits == 16; }
 bool is_f16(const accel_tensor* t) { return t->dtype.code == ACCEL_FLOAT && t->dtype.bits == 16; }
 

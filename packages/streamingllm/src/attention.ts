@@ -1,4 +1,4 @@
-import { AccelError, type AttendCall, type ModelSpec, type SelectorSetup } from '@accel/core';
+import { AccelError, type AttendCall, type ModelSpec, type PartSetup } from '@accel/core';
 import { ops, Tensor } from '@accel/kernels';
 import { streamingllmMerge, type Share } from './merge.js';
 import { streamIndex, type Window } from './rules.js';
@@ -19,18 +19,21 @@ export interface AttentionSettings {
  * overwrite them.
  */
 export class SinkAttention implements Disposable {
-  readonly #setup: SelectorSetup;
+  readonly #setup: PartSetup;
   readonly #settings: AttentionSettings;
   #scratch: Scratch | undefined;
 
-  constructor(setup: SelectorSetup, settings: AttentionSettings) {
+  constructor(setup: PartSetup, settings: AttentionSettings) {
     this.#setup = setup;
     this.#settings = settings;
   }
 
-  /** Fills `call.out`. */
+  /**
+   * Fills `call.out` and, when it is asked for, `call.lse`.
+   * @throws AccelError `ERR_ACCEL_POLICY` when the log-sum-exp is asked for and queries do not see all rows before them
+   */
   run(call: AttendCall, window: Window): void {
-    const { out, q, kv, layer, rows, m, firstPosition, scale, stream } = call;
+    const { out, lse, q, kv, layer, rows, m, firstPosition, scale, stream } = call;
     const lens = Int32Array.of(m);
     const causal = { scale, causal: true };
     // Rows that queries of this call are too far away from.
@@ -38,20 +41,26 @@ export class SinkAttention implements Disposable {
     const dropped = firstPosition - (rows - m);
     const moved = this.#settings.positions === 'cacheRelative' && (dropped > 0 || limited);
     const band = limited ? { ...causal, window: window.recent + 1 } : causal;
+    if (limited && lse !== null) throw uncounted();
     if (!(limited || moved) || window.sink === 0) {
-      ops.attention(stream, out, null, q, kv.kv(layer), lens, band);
+      ops.attention(stream, out, lse, q, kv.kv(layer), lens, band);
+      if (lse !== null) call.attended(q, 0, rows);
       return;
     }
     const { sinks, near } = this.#reserve(m);
     const sinkQuery = moved ? this.#turn(call, window, limited) : q;
-    const sinkRows = Int32Array.of(0, Math.min(window.sink, rows));
-    const nearRows = Int32Array.of(Math.min(window.sink, rows), rows);
+    const border = Math.min(window.sink, rows);
+    const sinkRows = Int32Array.of(0, border);
+    const nearRows = Int32Array.of(border, rows);
     ops.attention(stream, sinks.out, sinks.lse, sinkQuery, kv.kv(layer), lens, {
       ...causal,
       ranges: sinkRows,
     });
     ops.attention(stream, near.out, near.lse, q, kv.kv(layer), lens, { ...band, ranges: nearRows });
-    streamingllmMerge(stream, out, null, sinks, near);
+    streamingllmMerge(stream, out, lse, sinks, near);
+    if (lse === null) return;
+    call.attended(sinkQuery, 0, border);
+    call.attended(q, border, rows);
   }
 
   /** The queries turned from their original positions to their positions inside the cache. */
@@ -109,7 +118,7 @@ class Scratch implements Disposable {
   /** What `table` was made for. */
   tableKey = '';
 
-  constructor({ device, dtype, spec }: SelectorSetup, m: number) {
+  constructor({ device, dtype, spec }: PartSetup, m: number) {
     const share = (): Share => ({
       out: Tensor.empty(device, dtype, [m, spec.heads, spec.headDim]),
       lse: Tensor.empty(device, 'float32', [m, spec.heads]),
@@ -133,13 +142,24 @@ class Scratch implements Disposable {
 }
 
 /**
- * Turning a query is exact only while the frequencies of stored keys are the query's.
- * @throws AccelError `ERR_ACCEL_POLICY` for dynamic NTK scaling, whose frequencies change with the length
+ * Why keys cannot be used at their place in the cache: turning a query is exact only while the frequencies of stored keys
+ * are the query's.
  */
+export function rotationProblem(spec: ModelSpec): string | undefined {
+  if (spec.rope.kind !== 'dynamic') return undefined;
+  return 'the frequencies of dynamic rope scaling change with the length, so keys have no fixed position inside the cache; use positions "original"';
+}
+
+/** @throws AccelError `ERR_ACCEL_POLICY` for dynamic NTK scaling, whose frequencies change with the length */
 export function assertFixedRotation(spec: ModelSpec): void {
-  if (spec.rope.kind !== 'dynamic') return;
-  throw new AccelError(
+  const problem = rotationProblem(spec);
+  if (problem === undefined) return;
+  throw new AccelError('ERR_ACCEL_POLICY', `StreamingLLM and ${spec.name}: ${problem}.`);
+}
+
+function uncounted(): AccelError {
+  return new AccelError(
     'ERR_ACCEL_POLICY',
-    `StreamingLLM: ${spec.name} has dynamic rope scaling, whose frequencies change with the length, so keys have no fixed position inside the cache. Use positions "original".`,
+    'StreamingLLM: with prefill "banded" the tokens of a prompt do not see all rows, so the attention that rows receive cannot be counted for another part of the policy. Use prefill "dense".',
   );
 }

@@ -9,8 +9,10 @@ export interface Share {
   readonly lse: Tensor;
 }
 
-/** The same path from `src` and from `dist`. */
-const LIBRARY = fileURLToPath(new URL('../build/Release/accel_streamingllm.so', import.meta.url));
+/** The op library; the same path from `src` and from `dist`. */
+export const LIBRARY: string = fileURLToPath(
+  new URL('../build/Release/accel_streamingllm.so', import.meta.url),
+);
 let loaded: Op | undefined;
 
 /**

@@ -1,6 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import type { Method } from '@accel/core';
+import { rotationProblem } from './attention.js';
 import { fromLoom } from './loom.js';
+import { LIBRARY } from './merge.js';
 import { reader } from './settings.js';
 import { streamingllm } from './streamingllm.js';
 
@@ -16,4 +18,6 @@ export const method: Method = {
   options: reader.schema,
   fromConfig: (options) => [streamingllm(fromLoom(options))],
   presets: { paper: config('paper'), loom: config('loom') },
+  library: LIBRARY,
+  supports: rotationProblem,
 };

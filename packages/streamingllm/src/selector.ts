@@ -1,4 +1,4 @@
-import type { AttendCall, LayerEnd, Selector, SelectorSetup } from '@accel/core';
+import type { AttendCall, LayerEnd, Selector, PartSetup } from '@accel/core';
 import type { KvSequence } from '@accel/kernels';
 import { SinkAttention } from './attention.js';
 import { cut, type Window } from './rules.js';
@@ -6,12 +6,12 @@ import { windowOf, type StreamingllmSettings } from './settings.js';
 
 /** StreamingLLM on one sequence at original positions after a dense prompt: it only cuts rows. */
 export class WindowSelector implements Selector {
-  protected readonly setup: SelectorSetup;
+  protected readonly setup: PartSetup;
   protected readonly settings: StreamingllmSettings;
   /** A budget that is a share of the first prompt becomes a window only with it. */
   protected window: Window | undefined;
 
-  constructor(setup: SelectorSetup, settings: StreamingllmSettings, window?: Window) {
+  constructor(setup: PartSetup, settings: StreamingllmSettings, window?: Window) {
     this.setup = setup;
     this.settings = settings;
     this.window = window ?? windowOf(settings);
@@ -44,6 +44,8 @@ export class WindowSelector implements Selector {
 
   #trim(end: LayerEnd): void {
     const { at, count } = cut(this.started(), end.rows);
+    // A merge part takes values over from rows that leave one by one.
+    if (end.phase === 'decode' && count === 1) end.merge?.(at);
     // Widens the one hole of the cache: no row moves, whatever the window.
     if (count > 0) end.kv.drop(end.layer, at, count);
     end.report({ rowsIn: end.rows, rowsKept: end.rows - count });
@@ -67,7 +69,7 @@ export class WindowSelector implements Selector {
 export class StreamSelector extends WindowSelector {
   readonly #attention: SinkAttention;
 
-  constructor(setup: SelectorSetup, settings: StreamingllmSettings, window?: Window) {
+  constructor(setup: PartSetup, settings: StreamingllmSettings, window?: Window) {
     super(setup, settings, window);
     const { positions, prefill } = settings;
     this.#attention = new SinkAttention(setup, { positions, banded: prefill === 'banded' });

@@ -1,10 +1,19 @@
-import { freezePart, type JsonObject, type SelectPart, type SelectorSetup } from '@accel/core';
+import { freezePart } from '@accel/core';
+import type { JsonObject, OptionOf, PartSetup, SelectPart } from '@accel/core';
 import { assertFixedRotation } from './attention.js';
 import { StreamSelector, WindowSelector } from './selector.js';
 import { settingsFrom, type StreamingllmOptions, type StreamingllmSettings } from './settings.js';
 
-/** The part that {@link streamingllm} returns. */
-export type StreamingllmPart = SelectPart<'streamingllm', never>;
+/** The part that {@link streamingllm} returns, with what its options `O` say about what it goes together with. */
+export interface StreamingllmPart<
+  O extends StreamingllmOptions = StreamingllmOptions,
+> extends SelectPart<'streamingllm', never> {
+  readonly positions: OptionOf<O, 'positions', 'cacheRelative'>;
+  readonly prefill: OptionOf<O, 'prefill', 'dense'>;
+  readonly evicts: Evicts<OptionOf<O, 'trim', 'token'>>;
+}
+
+type Evicts<Trim> = Trim extends 'token' ? 'everyStep' : 'prefillEnd';
 
 /**
  * StreamingLLM (Xiao et al., ICLR 2024, arXiv 2309.17453). The first `sink` tokens and the newest `recent` stay, in
@@ -16,22 +25,27 @@ export type StreamingllmPart = SelectPart<'streamingllm', never>;
  * @example
  * const sequence = model.sequence({ policy: compose(streamingllm({ sink: 4, recent: 1020 })) });
  */
-export function streamingllm(options: StreamingllmOptions = {}): StreamingllmPart {
-  const settings = settingsFrom(options);
-  return freezePart({
+export function streamingllm<const O extends StreamingllmOptions = object>(
+  options?: O,
+): StreamingllmPart<O> {
+  const settings = settingsFrom(options ?? {});
+  const part = freezePart({
     id: 'streamingllm',
     slot: 'select',
     needs: [],
     provides: [],
     lossy: true,
     positions: settings.positions,
+    prefill: settings.prefill,
     evicts: settings.trim === 'token' ? 'everyStep' : 'prefillEnd',
     options: settings as unknown as JsonObject,
     create: (setup) => select(setup, settings),
-  } satisfies StreamingllmPart);
+  } satisfies SelectPart<'streamingllm', never>);
+  // What the conditional types say is what the settings were read from.
+  return part as unknown as StreamingllmPart<O>;
 }
 
-function select(setup: SelectorSetup, settings: StreamingllmSettings): WindowSelector {
+function select(setup: PartSetup, settings: StreamingllmSettings): WindowSelector {
   if (settings.positions === 'cacheRelative') assertFixedRotation(setup.spec);
   const plain = settings.positions === 'original' && settings.prefill === 'dense';
   return plain ? new WindowSelector(setup, settings) : new StreamSelector(setup, settings);

@@ -1,6 +1,6 @@
-import type { LayerEnd, ModelSpec, RopeFrequencies, Selector } from '@accel/core';
+import type { ModelSpec, RopeFrequencies, Selector } from '@accel/core';
 import { ops, Tensor } from '@accel/kernels';
-import { readFloats, TestCache } from '@accel/testkit';
+import { layerEnd, partSetup, readFloats, TestCache } from '@accel/testkit';
 import { streamingllm, type StreamingllmOptions } from '../src/index.js';
 
 /** Sizes of a stream. */
@@ -10,6 +10,8 @@ export interface StreamShape {
   readonly dim: number;
   /** Base of the rotary frequencies; without one nothing is rotated. */
   readonly base?: number;
+  /** Numbers that follow every row. Default 0. */
+  readonly tallies?: number;
 }
 
 /**
@@ -23,12 +25,14 @@ export class StreamHarness implements Disposable {
   readonly #frequencies: RopeFrequencies;
   /** Position of the next token. A test may move it to place the rest of the stream somewhere else. */
   seen = 0;
+  /** What a part that counts attention is told: with which queries rows `[begin, end)` were attended. */
+  attended: ((q: Tensor, lse: Tensor, begin: number, end: number) => void) | undefined;
   #turn = 0;
 
   constructor(device: string, shape: StreamShape, options: StreamingllmOptions) {
-    const { heads, kvHeads, dim, base } = shape;
+    const { heads, kvHeads, dim, base, tallies = 0 } = shape;
     this.#shape = shape;
-    this.cache = new TestCache(device, { heads: kvHeads, headDim: dim });
+    this.cache = new TestCache(device, { heads: kvHeads, headDim: dim, tallies });
     const invFreq = Float64Array.from({ length: dim / 2 }, (_, c) =>
       base === undefined ? 0 : base ** ((-2 * c) / dim),
     );
@@ -37,18 +41,9 @@ export class StreamHarness implements Disposable {
       scale: 1,
       interleaved: false,
     };
-    // What the selector reads of a model's description.
-    const spec = {
-      layers: 1,
-      heads,
-      kvHeads,
-      headDim: dim,
-      rotaryDim: dim,
-      rope: { kind: 'default' },
-    } as ModelSpec;
-    const { stream, device: opened, dtype } = this.cache;
+    const spec: Partial<ModelSpec> = { heads, rotaryDim: dim, rope: { kind: 'default' } };
     const rope = (): RopeFrequencies => this.#frequencies;
-    this.#selector = streamingllm(options).create({ spec, stream, device: opened, dtype, rope });
+    this.#selector = streamingllm(options).create(partSetup(this.cache, spec, { rope }));
   }
 
   get rows(): number {
@@ -81,6 +76,8 @@ export class StreamHarness implements Disposable {
     using key = cache.floats(k, [m, kvHeads, dim]);
     using value = cache.floats(v, [m, kvHeads, dim]);
     using out = cache.empty([m, heads, dim]);
+    using lse = Tensor.empty(cache.device, 'float32', [m, heads]);
+    const { attended } = this;
     ops.ropeTable(stream, table, where, this.#frequencies.invFreq, 1);
     ops.rope(stream, query, table, false);
     ops.rope(stream, key, table, false);
@@ -90,6 +87,7 @@ export class StreamHarness implements Disposable {
       layer: 0,
       phase: m === 1 ? ('decode' as const) : ('prefill' as const),
       out,
+      lse: attended === undefined ? null : lse,
       q: query,
       kv,
       rows: this.rows,
@@ -97,6 +95,8 @@ export class StreamHarness implements Disposable {
       firstPosition: this.seen,
       scale: 1 / Math.sqrt(dim),
       stream,
+      attended: (rotated: Tensor, begin: number, end: number) =>
+        attended?.(rotated, lse, begin, end),
     };
     if (this.#selector.attend === undefined) {
       ops.attention(stream, out, null, query, kv.kv(0), Int32Array.of(m), {
@@ -112,19 +112,12 @@ export class StreamHarness implements Disposable {
 
   /** The end of a prompt or step. */
   end(phase: 'prefill' | 'decode'): void {
-    const { stream, kv } = this.cache;
-    const end: LayerEnd = {
-      layer: 0,
+    const end = layerEnd(this.cache, {
+      phase,
       turn: this.#turn - 1,
-      kv,
-      rows: this.rows,
       appended: 1,
       seen: this.seen,
-      queries: undefined,
-      scale: 1,
-      stream,
-      report: () => undefined,
-    };
+    });
     if (phase === 'prefill') this.#selector.prefillEnd(end);
     else this.#selector.decodeEnd?.(end);
   }

@@ -8,6 +8,8 @@ export interface TestCacheOptions {
   readonly layers?: number;
   /** Default `'float32'`. */
   readonly dtype?: DType;
+  /** Numbers that follow every row. Default 0. */
+  readonly tallies?: number;
   /** Default 16 MiB. */
   readonly capacityBytes?: number;
 }
@@ -23,7 +25,8 @@ export class TestCache implements Disposable {
   readonly dtype: DType;
 
   constructor(device: string, options: TestCacheOptions) {
-    const { heads, headDim, layers = 1, dtype = 'float32', capacityBytes = 16 << 20 } = options;
+    const { heads, headDim, layers = 1, dtype = 'float32', tallies = 0 } = options;
+    const { capacityBytes = 16 << 20 } = options;
     this.heads = heads;
     this.headDim = headDim;
     this.dtype = dtype;
@@ -31,7 +34,7 @@ export class TestCache implements Disposable {
     this.stream = this.device.createStream();
     const pageBytes = 16 * headDim * (dtype === 'float32' ? 4 : 2);
     this.pool = new PagePool(this.stream, { pageBytes, capacityBytes });
-    this.kv = new KvSequence(this.pool, { layers, heads, headDim, dtype });
+    this.kv = new KvSequence(this.pool, { layers, heads, headDim, dtype, tallies });
   }
 
   /** A tensor in this cache's float format. */

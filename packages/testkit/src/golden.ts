@@ -58,12 +58,11 @@ export class GoldenCase {
     expectClose(got, this.floats(name), tolerance, name);
   }
 
-  /** The rows of an int32 matrix, without the -1 that pad ragged results. */
+  /** The rows of an int32 matrix, or of all matrices of a larger tensor, without the -1 that pad ragged results. */
   lists(name: string): number[][] {
-    const { shape } = this.tensor(name);
-    const [rows = 0, columns = 0] = shape;
+    const columns = this.tensor(name).shape.at(-1) ?? 0;
     const data = this.ints(name);
-    return Array.from({ length: rows }, (_, row) =>
+    return Array.from({ length: columns === 0 ? 0 : data.length / columns }, (_, row) =>
       [...data.subarray(row * columns, (row + 1) * columns)].filter((value) => value >= 0),
     );
   }

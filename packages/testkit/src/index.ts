@@ -19,5 +19,8 @@ export type { TinyLlama, TinyPrompt } from './models.js';
 export { encodeSafetensors, readSafetensors } from './safetensors.js';
 export type { HostData, HostDType, HostTensor, HostTensors } from './safetensors.js';
 export { missing, sharedPath } from './shared.js';
+export { streamTests } from './streams.js';
+export type { StreamOptions } from './streams.js';
 export { expectClose, maxDifference, OUTPUTS, SCORES } from './tolerance.js';
 export type { Tolerance } from './tolerance.js';
+export { layerEnd, partSetup } from './hooks.js';

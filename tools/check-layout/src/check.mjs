@@ -93,12 +93,20 @@ function checkShape(member, problems) {
     say('package.json: an example needs a "start" script that runs it');
   }
   if (kind !== 'method') return;
-  for (const file of rules.METHOD_FILES) {
+  const hasKernels = !rules.METHODS_WITHOUT_KERNELS.includes(basename(folder));
+  const expected = (all, ofKernels) =>
+    hasKernels ? all : all.filter((name) => !ofKernels.includes(name));
+  for (const file of expected(rules.METHOD_FILES, rules.KERNEL_FILES)) {
     if (!existsSync(join(path, file))) say(`${file} is missing`);
   }
-  for (const script of rules.METHOD_SCRIPTS) {
+  for (const script of expected(rules.METHOD_SCRIPTS, rules.KERNEL_SCRIPTS)) {
     if (manifest.scripts?.[script] === undefined)
       say(`package.json: script "${script}" is missing`);
+  }
+  if (!hasKernels && existsSync(join(path, 'kernels'))) {
+    say(
+      'kernels/ exists, but METHODS_WITHOUT_KERNELS in tools/check-layout/src/rules.mjs lists the method',
+    );
   }
   if (manifest.private === true) say('package.json: a method package is published, not private');
 }

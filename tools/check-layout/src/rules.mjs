@@ -18,10 +18,18 @@ export const METHOD_LAYER = 2;
 export const EXAMPLE_LAYER = 5;
 export const TOOL_LAYER = 5;
 
-/** Methods that build on another method because their paper does. */
+/** Methods that build on another method because their paper does, or bring it along to work alone. */
 export const METHOD_BUILDS_ON = {
+  cam: ['snapkv', 'streamingllm'],
   pyramidkv: ['snapkv'],
 };
+
+/** Methods that only compute numbers in JavaScript: no kernels, and so no kernels folder that would be for show. */
+export const METHODS_WITHOUT_KERNELS = ['pyramidkv'];
+
+/** Files and scripts of METHOD_FILES and METHOD_SCRIPTS that those do not have. */
+export const KERNEL_FILES = ['kernels/CMakeLists.txt'];
+export const KERNEL_SCRIPTS = ['build:native'];
 
 /** Workspace packages any other may use in tests (`devDependencies`) and never at run time. */
 export const TEST_ONLY = ['@accel/testkit'];

@@ -3,7 +3,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkRepository } from '../src/check.mjs';
-import { METHOD_FILES, METHOD_SCRIPTS } from '../src/rules.mjs';
+import {
+  KERNEL_FILES,
+  KERNEL_SCRIPTS,
+  METHOD_FILES,
+  METHOD_SCRIPTS,
+  METHODS_WITHOUT_KERNELS,
+} from '../src/rules.mjs';
 
 let root;
 
@@ -39,11 +45,14 @@ function addPackage(folder, manifest) {
 
 function addMethod(name, extra = {}) {
   const folder = `packages/${name}`;
-  for (const file of METHOD_FILES) write(`${folder}/${file}`, '');
+  const without = METHODS_WITHOUT_KERNELS.includes(name);
+  const files = METHOD_FILES.filter((file) => !without || !KERNEL_FILES.includes(file));
+  const scripts = METHOD_SCRIPTS.filter((script) => !without || !KERNEL_SCRIPTS.includes(script));
+  for (const file of files) write(`${folder}/${file}`, '');
   addPackage(
     folder,
     publicManifest(`@accel/${name}`, {
-      scripts: Object.fromEntries(METHOD_SCRIPTS.map((script) => [script, 'x'])),
+      scripts: Object.fromEntries(scripts.map((script) => [script, 'x'])),
       dependencies: { '@accel/core': 'workspace:^', '@accel/kernels': 'workspace:^' },
       ...extra,
     }),
@@ -71,6 +80,16 @@ describe('check-layout', () => {
     addMethod('snapkv');
     rmSync(join(root, 'packages/snapkv', file));
     expect(checkRepository(root).problems).toContain(`packages/snapkv: ${file} is missing`);
+  });
+
+  it('wants no kernels of a method without tensor work, and none for show', () => {
+    addFoundation();
+    addMethod('pyramidkv');
+    expect(checkRepository(root).problems).toEqual([]);
+    write('packages/pyramidkv/kernels/CMakeLists.txt', '');
+    expect(checkRepository(root).problems).toEqual([
+      expect.stringMatching(/^packages\/pyramidkv: kernels\/ exists, but METHODS_WITHOUT_KERNELS/),
+    ]);
   });
 
   it('says when the folder and the package name differ', () => {

@@ -68,7 +68,7 @@ export class Batch {
     return this.lengths[index] ?? 0;
   }
 
-  /** Observed queries of a sequence, `[min(observe, new tokens), Hq, d]`; valid until the next layer. */
+  /** Observed queries of a prompt, `[min(observe, new tokens), Hq, d]`; valid until the next layer. */
   window(index: number): Tensor | undefined {
     const rows = this.observed(index);
     if (rows === 0) return undefined;
@@ -76,17 +76,22 @@ export class Batch {
     return this.scratch(`observed ${String(index)}`, [rows, spec.heads, spec.headDim]);
   }
 
-  /** Rows of {@link window}: none when the sequence's selector observes nothing. */
+  /** Rows of {@link window}: none in a decode step, or when no part of the sequence observes. */
   observed(index: number): number {
     const { state, tokens } = this.item(index);
-    if (this.phase === 'decode' && state.selector?.decodeEnd === undefined) return 0;
-    return Math.min(state.part?.observe ?? 0, tokens.length);
+    return this.phase === 'decode' ? 0 : Math.min(state.parts.observe, tokens.length);
+  }
+
+  /** Whether attention of the sequence's new tokens is counted, so that its log-sum-exp is needed. */
+  counts(index: number): boolean {
+    const { parts } = this.item(index).state;
+    return this.phase === 'decode' ? parts.countsDecode : parts.countsPrompt;
   }
 
   /** Rows at the end of a sequence whose last-layer output is read by somebody. */
   tail(index: number): number {
-    const { state, logits, tokens } = this.item(index);
-    if (state.part?.needs.includes('columnSums') === true) return tokens.length;
+    const { logits, tokens } = this.item(index);
+    if (this.counts(index)) return tokens.length;
     return Math.min(tokens.length, Math.max(logits, this.observed(index), 1));
   }
 }

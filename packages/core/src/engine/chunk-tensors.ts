@@ -5,8 +5,6 @@ import type { Chunk } from './chunks.js';
 /** The tensors of one chunk. Every layer uses the same ones: ops run in order, so a layer may overwrite the last. */
 export interface ChunkTensors {
   readonly chunk: Chunk;
-  /** New tokens of each piece. */
-  readonly lengths: Int32Array;
   /** `[C, hidden]`, updated in place: a view of the pass's hidden states. */
   readonly hidden: Tensor;
   /** Rotary table, `[C, r/2, 2]` */
@@ -46,7 +44,6 @@ export function bindChunk(batch: Batch, chunk: Chunk, pass: PassTensors): ChunkT
     batch.scratch(name, [rows, count, headDim]);
   return {
     chunk,
-    lengths: Int32Array.from(chunk.pieces, (piece) => piece.end - piece.begin),
     hidden: part(pass.hidden),
     table: part(pass.table),
     positions: part(pass.positions),

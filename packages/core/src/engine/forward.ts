@@ -1,8 +1,8 @@
 import { ops, Tensor } from '@accel/kernels';
-import type { LayerEnd } from '../policy/select.js';
 import type { Batch } from './batch.js';
 import { planChunks, planTailChunks, type Chunk } from './chunks.js';
 import { bindChunk, type ChunkTensors } from './chunk-tensors.js';
+import { endLayer } from './end-layer.js';
 import { runLayer } from './layer.js';
 import { ropeTable } from './rope.js';
 
@@ -64,31 +64,6 @@ export function* forwardPass(batch: Batch, inputs: PassInputs): Generator<number
   }
   for (const { state, tokens } of batch.items) state.seen += tokens.length;
   return project(batch, hidden);
-}
-
-/** Lets every selector look at the finished layer and evict. */
-function endLayer(batch: Batch, layer: number): void {
-  const { spec, stream } = batch.runtime;
-  for (const [index, { state, tokens }] of batch.items.entries()) {
-    const { selector } = state;
-    if (selector === undefined) continue;
-    const end = (): LayerEnd => ({
-      layer,
-      turn: state.turn,
-      kv: state.kv,
-      rows: state.kv.rows(layer, 0),
-      appended: tokens.length,
-      seen: state.seen + tokens.length,
-      queries: batch.window(index),
-      scale: spec.attentionScale,
-      stream,
-      report: (done) => {
-        state.record(layer, done);
-      },
-    });
-    if (batch.phase === 'prefill') selector.prefillEnd(end());
-    else selector.decodeEnd?.(end());
-  }
 }
 
 /** Final norm and output projection of the rows that get logits. */

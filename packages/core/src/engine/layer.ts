@@ -4,6 +4,8 @@ import type { Batch } from './batch.js';
 import type { Chunk, Piece } from './chunks.js';
 import type { ChunkTensors } from './chunk-tensors.js';
 import { keepObserved } from './observe.js';
+import { runs, Views } from './runs.js';
+import { addColumnSums, tallyStep } from './signals.js';
 
 /**
  * One chunk of rows through one decoder layer:
@@ -41,57 +43,104 @@ export function runLayer(
 /** Rotates queries and keys and puts the chunk's keys, values and positions into the caches. */
 function appendRows(batch: Batch, layer: number, part: ChunkTensors, q: Tensor | null): void {
   const { stream, spec } = batch.runtime;
-  const { chunk, k, v, table, positions, lengths } = part;
+  const { chunk } = part;
   for (const piece of chunk.pieces) batch.state(piece).kv.reserve(layer, piece.end - piece.begin);
-  const kv = batch.kv(chunk.pieces, layer);
-  ops.ropeAppend(stream, q, k, v, kv, table, positions, lengths, spec.ropeInterleaved);
+  // Records of different sizes cannot be one argument of an op.
+  const alike = (a: Piece, b: Piece): boolean =>
+    batch.state(a).parts.tallies.length === batch.state(b).parts.tallies.length;
+  for (const run of runs(chunk.pieces, alike)) {
+    using rows = new Views(chunk, run);
+    ops.ropeAppend(
+      stream,
+      q === null ? null : rows.of(q),
+      rows.of(part.k),
+      rows.of(part.v),
+      batch.kv(run, layer),
+      rows.of(part.table),
+      rows.of(part.positions),
+      lengths(run),
+      spec.ropeInterleaved,
+    );
+  }
 }
 
 /** Attention of a chunk: one packed call for every run of sequences without an attention of their own. */
 function attend(batch: Batch, layer: number, chunk: Chunk, out: Tensor, q: Tensor): void {
-  const { stream, spec } = batch.runtime;
+  const { spec } = batch.runtime;
   const { pieces } = chunk;
-  for (let from = 0; from < pieces.length;) {
-    const first = pieces[from] as Piece;
-    const own = batch.state(first).selector;
-    let to = from + 1;
-    if (own?.attend === undefined) {
-      while (to < pieces.length && batch.state(pieces[to] as Piece).selector?.attend === undefined)
-        to++;
-    }
-    const last = pieces[to - 1] as Piece;
-    const whole = from === 0 && to === pieces.length;
-    const begin = first.begin - chunk.begin;
-    const end = last.end - chunk.begin;
-    const runOut = whole ? out : out.slice(begin, end);
-    const runQ = whole ? q : q.slice(begin, end);
-    if (own?.attend === undefined) {
-      const run = whole ? pieces : pieces.slice(from, to);
-      const kv = batch.kv(run, layer);
-      ops.attention(stream, runOut, null, runQ, kv, lengths(run), {
-        scale: spec.attentionScale,
-        causal: true,
-      });
-    } else {
-      const state = batch.state(first);
-      own.attend({
-        layer,
-        phase: batch.phase,
-        out: runOut,
-        q: runQ,
-        kv: state.kv,
-        rows: state.kv.rows(layer, 0),
-        m: first.end - first.begin,
-        firstPosition: state.seen + first.offset,
-        scale: spec.attentionScale,
-        stream,
-      });
-    }
-    if (!whole) {
-      runOut.dispose();
-      runQ.dispose();
-    }
-    from = to;
+  const counted = pieces.some((piece) => batch.counts(piece.item));
+  const lse = counted
+    ? batch.scratch('lse', [chunk.end - chunk.begin, spec.heads], 'float32')
+    : null;
+  for (const run of runs(pieces, (a, b) => together(batch, a, b))) {
+    using rows = new Views(chunk, run);
+    attendRun(batch, layer, run, rows.of(out), rows.of(q), lse === null ? null : rows.of(lse));
+  }
+}
+
+/** Attention of sequences that count alike and have no attention of their own, or of one that has. */
+function attendRun(
+  batch: Batch,
+  layer: number,
+  run: readonly Piece[],
+  out: Tensor,
+  q: Tensor,
+  lse: Tensor | null,
+): void {
+  const { stream, spec } = batch.runtime;
+  const first = run[0] as Piece;
+  const state = batch.state(first);
+  const wanted = batch.counts(first.item) ? lse : null;
+  if (state.selector?.attend !== undefined) {
+    state.selector.attend({
+      layer,
+      phase: batch.phase,
+      out,
+      lse: wanted,
+      q,
+      kv: state.kv,
+      rows: state.kv.rows(layer, 0),
+      m: first.end - first.begin,
+      firstPosition: state.seen + first.offset,
+      scale: spec.attentionScale,
+      stream,
+      attended: (query, begin, end) => {
+        if (wanted !== null) count(batch, layer, run, query, wanted, [begin, end]);
+      },
+    });
+    return;
+  }
+  ops.attention(stream, out, wanted, q, batch.kv(run, layer), lengths(run), {
+    scale: spec.attentionScale,
+    causal: true,
+  });
+  if (wanted !== null) count(batch, layer, run, q, wanted);
+}
+
+/** Whether two sequences can share an attention call. */
+function together(batch: Batch, a: Piece, b: Piece): boolean {
+  const [one, other] = [batch.state(a), batch.state(b)];
+  if (one.selector?.attend !== undefined || other.selector?.attend !== undefined) return false;
+  return one.parts === other.parts || one.parts.countsLike(other.parts);
+}
+
+function count(
+  batch: Batch,
+  layer: number,
+  run: readonly Piece[],
+  q: Tensor,
+  lse: Tensor,
+  range?: readonly [number, number],
+): void {
+  if (batch.phase === 'decode') {
+    tallyStep(batch, layer, run, q, lse, range);
+    return;
+  }
+  for (const piece of run) {
+    using part = new Views({ begin: (run[0] as Piece).begin, end: (run.at(-1) as Piece).end }, [
+      piece,
+    ]);
+    addColumnSums(batch, layer, piece, part.of(q), part.of(lse), range);
   }
 }
 

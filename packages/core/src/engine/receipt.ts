@@ -10,16 +10,20 @@ export function buildReceipt(sequence: Sequence): Receipt {
   const heads = Array.from({ length: spec.kvHeads }, (_, head) => head);
   const kernels = kernelsSince(sequence.kernelsBefore, model.stream.kernels());
   const rowBytes = 2 * spec.headDim * (state.kv.shape.dtype === 'float32' ? 4 : 2) + 4;
+  const idleRows = state.selector?.idleRows;
   return {
     policy: policy.toJSON(),
     parts: policy.parts.map((part) => ({
       id: part.id,
       slot: part.slot,
-      acted: state.reports.reduce((sum, report) => sum + report.acted, 0),
-      ...(state.selector?.idleRows === undefined ? {} : { idleRows: state.selector.idleRows }),
-      notes: [...new Set(state.reports.flatMap((report) => [...report.notes]))],
+      acted: state.reports.acted(part),
+      ...(idleRows === undefined ? {} : { idleRows }),
+      ...(part === state.parts.merge && state.parts.merge.at === 'decode'
+        ? { when: 'decode' as const }
+        : {}),
+      notes: state.reports.notes(part),
     })),
-    layers: state.reports.map((_, layer) => ({
+    layers: Array.from({ length: spec.layers }, (_, layer) => ({
       rowsIn: heads.map(() => state.seen),
       rowsKept: heads.map((head) => state.kv.rows(layer, head)),
     })),

@@ -1,88 +1,107 @@
 import { KvSequence } from '@accel/kernels';
-import type { Selector, SelectPart } from '../policy/select.js';
+import type { Allocator } from '../policy/allocate.js';
+import type { Merger } from '../policy/merge.js';
+import type { Part } from '../policy/part.js';
+import type { Selector } from '../policy/select.js';
+import type { PartSetup } from '../policy/setup.js';
+import { Cuts } from './cuts.js';
+import type { PolicyParts } from './parts.js';
+import { Reports } from './reports.js';
 import type { Runtime } from './runtime.js';
 
-/** What the parts did in one layer, summed over the steps so far. */
-export interface LayerReport {
-  rowsIn: number;
-  rowsKept: number;
-  /** Times the part removed at least one row. */
-  acted: number;
-  notes: Set<string>;
+/** What the parts of a policy remember about one sequence. */
+interface PartStates {
+  readonly selector: Selector | undefined;
+  readonly allocator: Allocator | undefined;
+  readonly merger: Merger | undefined;
 }
 
 /**
- * The state of one sequence: its cache, its selector and its counters. It belongs to the sequence alone; neither the
- * model nor a policy object holds any of it, so a second prompt starts as fresh as the first.
+ * The state of one sequence: its cache, what its parts remember, and its counters. It belongs to the sequence alone;
+ * neither the model nor a policy object holds any of it, so a second prompt starts as fresh as the first.
  */
 export class SequenceState implements Disposable {
   readonly runtime: Runtime;
-  readonly part: SelectPart | undefined;
+  readonly parts: PolicyParts;
   readonly kv: KvSequence;
   readonly selector: Selector | undefined;
+  readonly allocator: Allocator | undefined;
+  readonly merger: Merger | undefined;
+  readonly reports: Reports;
+  /** Layers of the running prompt that the budget part has not decided on for good, and what each layer may hold. */
+  readonly cuts: Cuts;
   /** Positions seen so far. */
   seen = 0;
   /** Calls of append so far. */
   turn = 0;
-  readonly reports: LayerReport[];
 
   private constructor(
     runtime: Runtime,
-    part: SelectPart | undefined,
+    parts: PolicyParts,
     kv: KvSequence,
-    selector: Selector | undefined,
+    states: PartStates,
+    reports: Reports,
+    cuts: Cuts,
   ) {
     this.runtime = runtime;
-    this.part = part;
+    this.parts = parts;
     this.kv = kv;
-    this.selector = selector;
-    this.reports = Array.from({ length: runtime.spec.layers }, () => emptyReport());
+    this.selector = states.selector;
+    this.allocator = states.allocator;
+    this.merger = states.merger;
+    this.reports = reports;
+    this.cuts = cuts;
   }
 
-  static create(runtime: Runtime, part: SelectPart | undefined): SequenceState {
+  static create(runtime: Runtime, parts: PolicyParts): SequenceState {
     const { spec, stream, device, dtype } = runtime;
     const kv = new KvSequence(runtime.pool, {
       layers: spec.layers,
       heads: spec.kvHeads,
       headDim: spec.headDim,
       dtype,
+      tallies: parts.tallies.length,
     });
     const rope = (length: number) => runtime.rope.at(length);
-    const selector = part?.create({ spec, stream, device, dtype, rope });
-    return new SequenceState(runtime, part, kv, selector);
+    const make = <S>(part: (Part & { create(setup: PartSetup): S }) | undefined): S | undefined =>
+      part?.create({ spec, stream, device, dtype, rope, tallies: parts.indices(part) });
+    const states = {
+      selector: make<Selector>(parts.select),
+      allocator: make<Allocator>(parts.budget),
+      merger: make<Merger>(parts.merge),
+    };
+    return new SequenceState(runtime, parts, kv, states, new Reports(), new Cuts());
   }
 
   /** A copy that shares cache pages until one of the two writes to them. */
   fork(): SequenceState {
-    const copy = new SequenceState(this.runtime, this.part, this.kv.fork(), this.selector?.fork());
+    const states = {
+      selector: this.selector?.fork(),
+      allocator: this.allocator?.fork(),
+      merger: this.merger?.fork(),
+    };
+    const copy = new SequenceState(
+      this.runtime,
+      this.parts,
+      this.kv.fork(),
+      states,
+      this.reports.copy(),
+      this.cuts.copy(),
+    );
     copy.seen = this.seen;
     copy.turn = this.turn;
-    for (const [layer, report] of this.reports.entries()) {
-      copy.reports[layer] = { ...report, notes: new Set(report.notes) };
-    }
     return copy;
   }
 
-  /** Records what a part did in a layer. */
-  record(layer: number, done: { rowsIn: number; rowsKept: number; note?: string }): void {
-    const report = this.reports[layer];
-    if (report === undefined) return;
-    report.rowsIn += done.rowsIn;
-    report.rowsKept += done.rowsKept;
-    if (done.rowsKept < done.rowsIn) report.acted += 1;
-    if (done.note !== undefined) report.notes.add(done.note);
-  }
-
   dispose(): void {
+    this.cuts.dispose();
     this.selector?.dispose();
+    this.allocator?.dispose();
+    this.merger?.dispose();
     this.kv.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-function emptyReport(): LayerReport {
-  return { rowsIn: 0, rowsKept: 0, acted: 0, notes: new Set() };
 }

@@ -32,6 +32,11 @@ export const legality = {
       b: { slot: 'codec', packedRows: 'wholeGroups' },
       why: 'merging changes single stored values, not groups; choose residualOnly or reencode for packed rows',
     },
+    {
+      a: { slot: 'merge', at: 'decode' },
+      b: { slot: 'select', prefill: 'banded' },
+      why: 'a banded prompt gives no attention for merging to go by; use prefill: dense',
+    },
   ],
   /** Legal, but probably not what was meant. */
   warnings: [
@@ -41,7 +46,7 @@ export const legality = {
       why: 'it keeps the same rows in every layer and head by position, so the allocation has no use',
     },
     {
-      a: { slot: 'merge' },
+      a: { slot: 'merge', at: 'decode' },
       b: { slot: 'select', evicts: 'prefillEnd' },
       why: 'merging pays when tokens leave one by one during decoding; here most leave at the end of the prompt',
     },
@@ -58,34 +63,64 @@ interface Pair {
 /** Decoding always attends densely, so its probabilities exist whatever the prompt's attention was. */
 const ALWAYS = 'decodeProbs';
 
+/** Something to be said about parts that meet. */
+export interface Finding {
+  /** Ids of the parts it is about. */
+  readonly parts: readonly string[];
+  /** The rule, without them. */
+  readonly why: string;
+  /** Both, in words. */
+  readonly text: string;
+}
+
+/** What {@link legality} has to say about parts. */
+export interface Verdict {
+  /** What makes them illegal. */
+  readonly problems: readonly Finding[];
+  /** What is legal but probably a mistake. */
+  readonly warnings: readonly Finding[];
+}
+
+/** Holds parts against the table. They are legal when there are no problems. */
+export function judge(parts: readonly Part[]): Verdict {
+  return {
+    problems: [
+      ...duplicateSlots(parts),
+      ...unmetSignals(parts),
+      ...missingCompanions(parts),
+      ...matches(legality.pairs, parts, (a, b, why) => `${a} and ${b} do not go together: ${why}`),
+      ...smallResidual(parts),
+    ],
+    warnings: matches(legality.warnings, parts, (a, b, why) => `${a} with ${b}: ${why}`),
+  };
+}
+
 /** Everything that makes a list of parts illegal, in words; empty when it is legal. */
 export function findProblems(parts: readonly Part[]): string[] {
-  return [
-    ...duplicateSlots(parts),
-    ...unmetSignals(parts),
-    ...missingCompanions(parts),
-    ...matches(legality.pairs, parts).map(
-      ([a, b, why]) => `${a.id} and ${b.id} do not go together: ${why}`,
-    ),
-    ...smallResidual(parts),
-  ];
+  return judge(parts).problems.map(({ text }) => text);
 }
 
 /** What is legal but probably a mistake. */
 export function findWarnings(parts: readonly Part[]): string[] {
-  return matches(legality.warnings, parts).map(([a, b, why]) => `${a.id} with ${b.id}: ${why}`);
+  return judge(parts).warnings.map(({ text }) => text);
 }
 
-function duplicateSlots(parts: readonly Part[]): string[] {
-  const problems: string[] = [];
+function duplicateSlots(parts: readonly Part[]): Finding[] {
+  const problems: Finding[] = [];
   for (const [i, second] of parts.entries()) {
     const first = parts.slice(0, i).find((part) => part.slot === second.slot);
-    if (first !== undefined) problems.push(`two ${second.slot} parts: ${first.id}, ${second.id}`);
+    if (first === undefined) continue;
+    const what = `two ${second.slot} parts`;
+    problems.push({
+      parts: [first.id, second.id],
+      why: `${what}, but a policy has at most one in each slot`,
+      text: `${what}: ${first.id}, ${second.id}`,
+    });
   }
   return problems;
 }
 
-function unmetSignals(parts: readonly Part[]): string[] {
+function unmetSignals(parts: readonly Part[]): Finding[] {
   const prefill = parts.find((part) => part.slot === 'prefill');
   if (prefill === undefined) return [];
   return parts
@@ -93,20 +128,24 @@ function unmetSignals(parts: readonly Part[]): string[] {
     .flatMap((part) =>
       part.needs
         .filter((signal) => signal !== ALWAYS && !prefill.provides.includes(signal))
-        .map((signal) => `${part.id} needs ${signal}, which ${prefill.id} does not provide`),
+        .map((signal) => ({
+          parts: [part.id, prefill.id],
+          why: `the one needs ${signal}, which the other does not provide`,
+          text: `${part.id} needs ${signal}, which ${prefill.id} does not provide`,
+        })),
     );
 }
 
-function missingCompanions(parts: readonly Part[]): string[] {
+function missingCompanions(parts: readonly Part[]): Finding[] {
   return legality.companions.flatMap(({ slot, with: companion, why }) => {
     const lonely = parts.find((part) => part.slot === slot);
     if (lonely === undefined || parts.some((part) => part.slot === companion)) return [];
-    return [`${lonely.id} needs a ${companion} part: ${why}`];
+    return [{ parts: [lonely.id], why, text: `${lonely.id} needs a ${companion} part: ${why}` }];
   });
 }
 
 /** The one rule about numbers, so it has no twin in the types: merge targets must still be unpacked. */
-function smallResidual(parts: readonly Part[]): string[] {
+function smallResidual(parts: readonly Part[]): Finding[] {
   const merge = parts.find((part) => matchesPattern(part, { slot: 'merge' }));
   const codec = parts.find((part) =>
     matchesPattern(part, { slot: 'codec', packedRows: 'residualOnly' }),
@@ -116,9 +155,12 @@ function smallResidual(parts: readonly Part[]): string[] {
   if (merge === undefined || codec === undefined || recent === undefined || residual === undefined)
     return [];
   if (recent <= residual) return [];
-  return [
-    `${merge.id} merges into the ${recent} newest rows, but ${codec.id} keeps only ${residual} unpacked: raise residual to ${recent}`,
-  ];
+  const text = Number.isFinite(recent)
+    ? `${merge.id} merges into the ${recent} newest rows, but ${codec.id} keeps only ${residual} unpacked: raise residual to ${recent}`
+    : `${merge.id} merges into any row, but ${codec.id} keeps only ${residual} unpacked: set recent to ${residual}`;
+  const why =
+    'values would be merged into rows that are packed already; recent must not exceed residual';
+  return [{ parts: [merge.id, codec.id], why, text }];
 }
 
 function numberOf(part: Part | undefined, key: string): number | undefined {
@@ -126,13 +168,16 @@ function numberOf(part: Part | undefined, key: string): number | undefined {
   return typeof value === 'number' ? value : undefined;
 }
 
-function matches(pairs: readonly Pair[], parts: readonly Part[]): [Part, Part, string][] {
+function matches(
+  pairs: readonly Pair[],
+  parts: readonly Part[],
+  sentence: (a: string, b: string, why: string) => string,
+): Finding[] {
   return pairs.flatMap(({ a, b, why }) => {
     const first = parts.find((part) => matchesPattern(part, a));
     const second = parts.find((part) => part !== first && matchesPattern(part, b));
-    return first === undefined || second === undefined
-      ? []
-      : [[first, second, why] as [Part, Part, string]];
+    if (first === undefined || second === undefined) return [];
+    return [{ parts: [first.id, second.id], why, text: sentence(first.id, second.id, why) }];
   });
 }
 

@@ -1,5 +1,6 @@
 import { AccelError } from '@accel/kernels';
 import type { z } from 'zod';
+import type { ModelSpec } from '../config/spec.js';
 import { suggest } from './nearest.js';
 import type { JsonObject, Part, Slot } from './part.js';
 
@@ -13,16 +14,29 @@ export interface Method {
   readonly paper: string;
   /** Slots its parts fill. */
   readonly slots: readonly Slot[];
+  /**
+   * Of these, the slots it fills only for want of another method: its own part there yields to that of a method named
+   * beside it (see {@link assemble}). Default none.
+   */
+  readonly optionalSlots?: readonly Slot[];
   /** Schema of its options, under our names. */
   readonly options: z.ZodType;
   /**
    * Makes the method's parts from options, under our names or the keys of the toolkit this one grew from. A part's own
-   * `options`, given back, make the same part again.
+   * `options`, given back, make the same part again. Parts of another method, with its id, may be among them where this
+   * one needs such a companion to work alone; they yield to methods that are named beside it.
    * @throws AccelError `ERR_ACCEL_POLICY` or `ERR_ACCEL_BUDGET` naming the option
    */
   fromConfig(config: JsonObject): readonly Part[];
   /** Config files that come with the package: the paper's values, and the seed toolkit's. */
   readonly presets: Readonly<Record<'paper' | 'loom', string>>;
+  /** Path of its op library, which says what devices it runs on. Without one it runs wherever the built-in ops do. */
+  readonly library?: string;
+  /**
+   * Whether it runs on a model, with default options. Every method runs on every model unless it says so here.
+   * @returns why it does not, as half a sentence; undefined if it does
+   */
+  supports?(spec: ModelSpec): string | undefined;
 }
 
 /** The methods a program knows, by name. */

@@ -22,6 +22,14 @@ export interface OptionsReader<T> {
   readonly aliases?: Readonly<Record<string, OptionAlias>>;
 }
 
+/**
+ * What the type `O` of given options says of option `K`: its type, `Default` when it is left out, both when it may be. For
+ * parts whose type depends on their options, so that the compiler can tell what goes together.
+ */
+export type OptionOf<O, K extends PropertyKey, Default> = K extends keyof O
+  ? Exclude<O[K], undefined> | (undefined extends O[K] ? Default : never)
+  : Default;
+
 /** The `cause` of an error about an option: which one, so that a file reader can say where it stands. */
 export class OptionProblem extends Error {
   /** Keys from the outside in, as the config spells them. */

@@ -1,9 +1,10 @@
 import { AccelError } from '@accel/kernels';
 import { z } from 'zod';
 import { describeIssues } from '../config/issues.js';
+import { assemble, type NamedParts } from './assemble.js';
 import { compose, type Policy } from './compose.js';
 import { type Method, MethodRegistry } from './method.js';
-import { type JsonObject, type Part, slots } from './part.js';
+import { type JsonObject, slots } from './part.js';
 
 const json: z.ZodType<JsonObject> = z.record(z.string(), z.json());
 
@@ -24,8 +25,9 @@ const policySchema = z.strictObject({
 
 /**
  * Makes a policy from a document: what `policy.toJSON()` gives, or one written by hand,
- * `{ "parts": ["snapkv", { "id": "kivi", "options": { "bits": 2 } }] }`. Legality is checked with the same table as
- * in {@link compose}.
+ * `{ "parts": ["snapkv", { "id": "kivi", "options": { "bits": 2 } }] }`. An entry without a slot stands for its method,
+ * and methods go together as {@link assemble} says; one with a slot insists on that part. Legality is checked with the same
+ * table as in {@link compose}.
  *
  * @param methods the methods that may occur
  * @throws AccelError `ERR_ACCEL_POLICY`, `ERR_ACCEL_METHOD_UNKNOWN`, `ERR_ACCEL_BUDGET`
@@ -40,17 +42,17 @@ export function parsePolicy(document: unknown, methods: Iterable<Method>): Polic
     );
   }
   const registry = methods instanceof MethodRegistry ? methods : new MethodRegistry(methods);
-  const parts: Part[] = result.data.parts.flatMap(({ id, slot, options }) => {
+  const named = result.data.parts.map(({ id, slot, options }): NamedParts => {
     const method = registry.get(id);
     const made = method.fromConfig(options);
-    if (slot === undefined) return made;
+    if (slot === undefined) return { method, parts: made };
     // A document lists the parts of a method one by one, and making one of them may make its companions too.
     const own = made.filter((part) => part.slot === slot && part.id === method.id);
-    if (own.length > 0) return own;
+    if (own.length > 0) return { method: { id: method.id, title: method.title }, parts: own };
     throw new AccelError(
       'ERR_ACCEL_POLICY',
       `${method.title} has no ${slot} part. It has: ${method.slots.join(', ')}.`,
     );
   });
-  return compose(...parts);
+  return compose(...assemble(named));
 }

@@ -63,25 +63,6 @@ export type PrefillPart<Id extends string = string, P extends Signal = Signal> =
   P
 >;
 
-/** A part that gives every layer and head its share of rows. */
-export type BudgetPart<Id extends string = string, N extends Signal = Signal> = Part<
-  Id,
-  'budget',
-  N,
-  never
->;
-
-/** A part that folds evicted values into kept ones. */
-export interface MergePart<Id extends string = string, N extends Signal = Signal> extends Part<
-  Id,
-  'merge',
-  N,
-  never
-> {
-  /** Newest rows that values may be folded into. */
-  readonly recent: number;
-}
-
 /** A part that drops channels of stored keys. */
 export interface ChannelsPart<Id extends string = string, N extends Signal = Signal> extends Part<
   Id,

@@ -1,7 +1,8 @@
-import type { Device, DType, KvSequence, Stream, Tensor } from '@accel/kernels';
-import type { ModelSpec } from '../config/spec.js';
-import type { RopeFrequencies } from '../engine/rope.js';
+import type { KvSequence, Stream, Tensor } from '@accel/kernels';
+import type { LayerEnd, TurnStart } from './layer-end.js';
 import type { Part, Signal } from './part.js';
+import type { PartSetup } from './setup.js';
+import type { TallyRequest } from './tally.js';
 
 /** A part that decides which rows of the cache stay. */
 export interface SelectPart<Id extends string = string, N extends Signal = Signal> extends Part<
@@ -14,20 +15,14 @@ export interface SelectPart<Id extends string = string, N extends Signal = Signa
   readonly positions: 'original' | 'cacheRelative';
   /** Rows leave when a prompt ends, or after every token. Default: `'prefillEnd'`. */
   readonly evicts?: 'prefillEnd' | 'everyStep';
-  /** Last queries of a prompt, or of a decode step, that the selector gets to see. Default 0. */
+  /** `'banded'`: tokens of a prompt see only some of the rows before them. Default `'dense'`. */
+  readonly prefill?: 'dense' | 'banded';
+  /** Last queries of a prompt that the selector gets to see. Default 0. */
   readonly observe?: number;
+  /** Numbers that follow every row. Default none. */
+  readonly tallies?: readonly TallyRequest[];
   /** Makes the state for one sequence. */
-  create(setup: SelectorSetup): Selector;
-}
-
-/** What a selector is made with. */
-export interface SelectorSetup {
-  readonly spec: ModelSpec;
-  readonly stream: Stream;
-  readonly device: Device;
-  readonly dtype: DType;
-  /** Rotary frequencies for a number of positions seen. */
-  rope(length: number): RopeFrequencies;
+  create(setup: PartSetup): Selector;
 }
 
 /**
@@ -48,46 +43,29 @@ export interface Selector {
     readonly seen: number;
   }): number;
   /** Called before a turn's tokens are appended, for example to make room for them. */
-  turnStart?(turn: {
-    readonly turn: number;
-    readonly tokens: number;
-    readonly kv: KvSequence;
-    readonly seen: number;
-  }): void;
+  turnStart?(turn: TurnStart): void;
   /** Replaces attention for this sequence's tokens; must fill `call.out`. */
   attend?(call: AttendCall): void;
-  /** Called once a layer has done all tokens of a prompt or later turn. */
+  /** Called once a layer has done all tokens of a prompt or later turn. With a budget part, `score` is called instead. */
   prefillEnd(layer: LayerEnd): void;
   /** Called once a layer has done a decode step. */
   decodeEnd?(layer: LayerEnd): void;
+  /** What a budget part needs to know; selectors without it keep their own budget beside one. */
+  readonly ranking?: Ranking;
   /** State for a fork of the sequence; its cache is shared copy-on-write. */
   fork(): Selector;
   dispose(): void;
 }
 
-/** The end of a layer's work in one prompt or step; attention has used the cache as it is now. */
-export interface LayerEnd {
-  readonly layer: number;
-  /** 0 in the first prompt, 1 in the next, … */
-  readonly turn: number;
-  readonly kv: KvSequence;
-  /** Rows of kv head 0 before eviction, the same for all heads unless the selector made them differ. */
-  readonly rows: number;
-  /** Rows that are new in this turn or step. */
-  readonly appended: number;
-  /** Positions seen so far, the new ones included. */
-  readonly seen: number;
-  /** The last `min(observe, appended)` queries, rotated, `[w, heads, headDim]`; undefined when the part observes none. */
-  readonly queries: Tensor | undefined;
-  /** Factor on attention logits. */
-  readonly scale: number;
-  readonly stream: Stream;
-  /** Says what was done in this layer, for the receipt. Rows per head. */
-  report(part: {
-    readonly rowsIn: number;
-    readonly rowsKept: number;
-    readonly note?: string;
-  }): void;
+/** A selection by scores, for budget parts to cut where they like. */
+export interface Ranking {
+  /** Rows that the selector would keep of this layer by itself, and how many of the newest are always among them. */
+  capacity(layer: LayerEnd): { readonly rows: number; readonly window: number };
+  /**
+   * A score for every row, float32 `[kvHeads, rows]`, owned by the caller; the largest stay, +∞ always does. Undefined:
+   * all rows of the layer stay.
+   */
+  score(layer: LayerEnd): Tensor | undefined;
 }
 
 /** Attention of some new tokens of one sequence in one layer. Their keys and values are in the cache already. */
@@ -96,6 +74,8 @@ export interface AttendCall {
   readonly phase: 'prefill' | 'decode';
   /** `[m, heads, headDim]` to be filled. */
   readonly out: Tensor;
+  /** float32 `[m, heads]` to be filled with the log of the sum of exp(scaled logits); null when nobody wants it. */
+  readonly lse: Tensor | null;
   /** Queries rotated at their original positions, `[m, heads, headDim]`. */
   readonly q: Tensor;
   readonly kv: KvSequence;
@@ -106,4 +86,9 @@ export interface AttendCall {
   readonly firstPosition: number;
   readonly scale: number;
   readonly stream: Stream;
+  /**
+   * To be called after `lse` was filled, when it is not null: with which queries the rows `[begin, end)` were attended.
+   * Calls together cover all rows once; every row below the last m was seen by every query, causally beyond.
+   */
+  attended(q: Tensor, begin: number, end: number): void;
 }

@@ -9,6 +9,8 @@ export interface PartReceipt {
   readonly acted: number;
   /** Rows up to which doing nothing is right, normally its budget. Default 0: it must act on any prompt. */
   readonly idleRows?: number;
+  /** It acts while decoding only, so that it may idle until a token was decoded. */
+  readonly when?: 'decode';
   /** What it has to say about its choices, without repeats. */
   readonly notes: readonly string[];
 }

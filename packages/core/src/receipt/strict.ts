@@ -8,7 +8,12 @@ import type { Receipt } from './receipt.js';
  */
 export function assertStrict(receipt: Receipt): void {
   const rows = Math.max(0, ...receipt.layers.flatMap((layer) => layer.rowsIn));
-  const idle = receipt.parts.filter((part) => part.acted === 0 && rows > (part.idleRows ?? 0));
+  const idle = receipt.parts.filter(
+    (part) =>
+      part.acted === 0 &&
+      rows > (part.idleRows ?? 0) &&
+      (part.when === undefined || receipt.tokens.decode > 0),
+  );
   const problems = [
     ...idle.map(
       (part) =>

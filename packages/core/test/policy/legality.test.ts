@@ -21,6 +21,7 @@ import {
   pyramidkv,
   snapkv,
   streamingllm,
+  streamingllmBanded,
   streamingllmOriginal,
   thinkFree,
   thinkPairs,
@@ -185,6 +186,13 @@ describe('illegal compositions fail in tsc and at run time', () => {
     }, 'cam and kivi do not go together');
   });
 
+  test('merging after a banded prompt', async () => {
+    await expectIllegal(() => {
+      // @ts-expect-error a banded prompt gives no attention for merging to go by
+      compose(streamingllmBanded, cam);
+    }, 'cam and streamingllm do not go together: a banded prompt');
+  });
+
   test('re-rotated keys with channels pruned one by one', async () => {
     await expectIllegal(() => {
       // @ts-expect-error needs both channels of each pair
@@ -231,7 +239,7 @@ test('what the types leave open is caught at run time', async () => {
 test('every row of the table is reached by a test above', () => {
   // A new row changes these numbers and should come with its tests.
   expect(legality.companions).toHaveLength(2);
-  expect(legality.pairs).toHaveLength(4);
+  expect(legality.pairs).toHaveLength(5);
   expect(legality.warnings).toHaveLength(2);
 });
 

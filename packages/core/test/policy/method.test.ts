@@ -188,10 +188,38 @@ describe('policy documents', () => {
       'two select parts: pick, pick',
     );
     await expectFailure(
-      () => parsePolicy({ parts: ['allot', 'pick'] }, methods),
+      () => parsePolicy({ parts: ['allot', { id: 'allot', slot: 'budget' }] }, methods),
       'ERR_ACCEL_POLICY',
-      'two select parts',
+      'two budget parts',
     );
+  });
+
+  test('join methods as assemble says', () => {
+    const policy = parsePolicy(
+      { parts: ['allot', { id: 'pick', options: { observe: 8 } }] },
+      methods,
+    );
+    expect(policy.parts.map(({ id, options }) => [id, options['observe']])).toEqual([
+      ['allot', undefined],
+      ['pick', 8],
+    ]);
+    const own: Method = {
+      ...allot,
+      id: 'own',
+      optionalSlots: ['select'],
+      fromConfig: (config) => [
+        freezePart({ ...parts.pyramidkv, id: 'own', options: config }),
+        freezePart({ ...pick({}), id: 'own' }),
+      ],
+    };
+    const known = [pickMethod, own];
+    const slotsOf = (document: unknown): string[] =>
+      parsePolicy(document, known).parts.map(({ id, slot }) => `${id} ${slot}`);
+    expect(slotsOf({ parts: ['own'] })).toEqual(['own budget', 'own select']);
+    expect(slotsOf({ parts: ['own', 'pick'] })).toEqual(['own budget', 'pick select']);
+    // An entry with a slot insists on it.
+    expect(slotsOf({ parts: [{ id: 'own', slot: 'budget' }, 'pick'] })).toHaveLength(2);
+    expect(() => slotsOf({ parts: ['own', 'pick', { id: 'own', slot: 'select' }] })).toThrow('two');
   });
 
   const bad: [

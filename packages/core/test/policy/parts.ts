@@ -1,9 +1,9 @@
+import type { Allocator, BudgetPart } from '../../src/policy/allocate.js';
+import type { MergePart, Merger } from '../../src/policy/merge.js';
 import {
-  type BudgetPart,
   type ChannelsPart,
   type CodecPart,
   freezePart,
-  type MergePart,
   type PrefillPart,
   type Signal,
 } from '../../src/policy/part.js';
@@ -40,6 +40,8 @@ export const l2compress = select('l2compress', [], 'original', 'everyStep');
 export const streamingllm = select('streamingllm', [], 'cacheRelative', 'everyStep');
 export const streamingllmOriginal = select('streamingllm', [], 'original', 'everyStep');
 
+export const streamingllmBanded = freezePart({ ...streamingllm, prefill: 'banded' } as const);
+
 /** H2O that was told to take what a sparse prefill leaves of its signal. */
 export const h2oApproximate = freezePart({ ...h2o, lossy: 'approximateSignal' } as const);
 
@@ -50,6 +52,9 @@ export const pyramidkv: BudgetPart<'pyramidkv', never> = freezePart({
   provides: [],
   lossy: true,
   options: { beta: 20 },
+  create: (): Allocator => {
+    throw new Error('only described');
+  },
 });
 
 export const cakekv: BudgetPart<'cakekv', 'observedWindow' | 'headStats'> = freezePart({
@@ -59,6 +64,9 @@ export const cakekv: BudgetPart<'cakekv', 'observedWindow' | 'headStats'> = free
   provides: [],
   lossy: true,
   options: {},
+  create: (): Allocator => {
+    throw new Error('only described');
+  },
 });
 
 function prefill<Id extends string>(id: Id): PrefillPart<Id, 'observedWindow' | 'headStats'> {
@@ -75,15 +83,20 @@ function prefill<Id extends string>(id: Id): PrefillPart<Id, 'observedWindow' | 
 export const flexprefill = prefill('flexprefill');
 export const xattention = prefill('xattention');
 
-export const cam: MergePart<'cam', 'columnSums' | 'decodeProbs'> = freezePart({
-  id: 'cam',
-  slot: 'merge',
-  needs: ['columnSums', 'decodeProbs'],
-  provides: [],
-  lossy: true,
-  options: {},
-  recent: 64,
-});
+export const cam: MergePart<'cam', 'columnSums' | 'decodeProbs'> & { readonly at: 'decode' } =
+  freezePart({
+    id: 'cam',
+    slot: 'merge',
+    needs: ['columnSums', 'decodeProbs'],
+    provides: [],
+    lossy: true,
+    options: {},
+    recent: 64,
+    at: 'decode',
+    create: (): Merger => {
+      throw new Error('only described');
+    },
+  });
 
 function think<A extends boolean>(
   pairAligned: A,

@@ -58,3 +58,18 @@ test('a fallback does not', async () => {
     'fallback: dense attention in layer 3',
   );
 });
+
+test('a part that acts while decoding may idle until something was decoded', async () => {
+  const { parts, ...rest } = receipt(1000, 0, 512);
+  const merging = parts.map(
+    (part) => ({ ...part, id: 'cam', slot: 'merge', when: 'decode' }) as const,
+  );
+  expect(() => {
+    assertStrict({ ...rest, parts: merging });
+  }).not.toThrow();
+  await expectFailure(
+    () => assertStrict({ ...rest, parts: merging, tokens: { prefill: 1000, decode: 1 } }),
+    'ERR_ACCEL_STRICT',
+    'cam never acted',
+  );
+});

@@ -33,16 +33,23 @@ export async function keptRows(sequence: Sequence): Promise<Int32Array[][]> {
   return all;
 }
 
-/** Follows a sequence and says how many rows each head should hold. */
+/** Follows a sequence and says how many rows each head of every layer should hold. */
 export class RowCount {
   readonly #suite: Suite;
   readonly #capacity: number;
   #turn = 0;
-  rows = 0;
+  /** By layer. */
+  rows: readonly number[];
 
   constructor(suite: Suite, capacity: number) {
     this.#suite = suite;
     this.#capacity = capacity;
+    this.rows = new Array<number>(suite.model().spec.layers).fill(0);
+  }
+
+  /** Over all layers. */
+  get total(): number {
+    return this.rows.reduce((sum, rows) => sum + rows, 0);
   }
 
   append(count: number): void {
@@ -59,19 +66,27 @@ export class RowCount {
       phase,
       capacity: this.#capacity,
       turn: Math.max(0, this.#turn - Number(phase === 'decode')),
+      layers: this.rows.length,
     };
-    this.rows = this.#suite.kept({ ...step, rows: this.rows + added });
+    this.rows = this.rows.map((rows, layer) =>
+      this.#suite.kept({ ...step, layer, rows: rows + added }),
+    );
   }
 }
 
-/** Every head of every layer holds `rows` rows, at ascending positions that were seen. */
-export async function expectRows(sequence: Sequence, rows: number, when: string): Promise<void> {
+/** Every head of every layer holds `rows` rows (a list: of its layer), at ascending positions that were seen. */
+export async function expectRows(
+  sequence: Sequence,
+  rows: number | readonly number[],
+  when: string,
+): Promise<void> {
   const seen = sequence.length;
   for (const [layer, heads] of (await keptRows(sequence)).entries()) {
     for (const [head, positions] of heads.entries()) {
       const where = `${when}, layer ${layer}, head ${head}`;
-      expect(positions.length, `rows ${where}`).toBe(rows);
-      expect(sequence.view().rows(layer, head), `count ${where}`).toBe(rows);
+      const want = typeof rows === 'number' ? rows : rows[layer];
+      expect(positions.length, `rows ${where}`).toBe(want);
+      expect(sequence.view().rows(layer, head), `count ${where}`).toBe(want);
       for (const [i, position] of positions.entries()) {
         const before = i === 0 ? -1 : (positions[i - 1] as number);
         if (position <= before || position >= seen) {

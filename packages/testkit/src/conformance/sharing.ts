@@ -91,7 +91,10 @@ export function sharingTests(suite: Suite): void {
       const used = suite.model().pool.usedBytes;
       using fork = parent.fork();
       expect(suite.model().pool.usedBytes).toBe(used);
-      await expectRows(fork, parent.view().rows(0, 0), 'in the fork');
+      const rows = Array.from({ length: suite.model().spec.layers }, (_, layer) =>
+        parent.view().rows(layer, 0),
+      );
+      await expectRows(fork, rows, 'in the fork');
     });
   });
 

@@ -10,6 +10,9 @@ export interface Step {
   readonly turn: number;
   /** Rows before eviction, this step's included. */
   readonly rows: number;
+  /** Of the `layers` of the model, for methods that treat layers differently. */
+  readonly layer: number;
+  readonly layers: number;
 }
 
 /** An option set that must be refused. */

@@ -1,0 +1,109 @@
+import type { LayerEnd } from '../policy/layer-end.js';
+import type { Part } from '../policy/part.js';
+import type { Batch } from './batch.js';
+import { tallyPrompt } from './signals.js';
+
+/** Lets the parts of every sequence look at a finished layer and evict: signals, merge, budget, select. */
+export function endLayer(batch: Batch, layer: number): void {
+  for (const item of batch.items.keys()) {
+    if (batch.phase === 'prefill') endPrefill(batch, item, layer);
+    else endDecode(batch, item, layer);
+  }
+}
+
+/**
+ * What allocators wanted to know of a layer has been computed: they decide, and layers are cut. The engine calls it in
+ * order, when the device has finished the layer.
+ */
+export async function settleLayer(batch: Batch, layer: number): Promise<void> {
+  for (const { state } of batch.items) {
+    if (!state.cuts.waited(layer)) continue;
+    const shares = await state.allocator?.settle?.(layer);
+    for (const [cut, allotment] of shares ?? []) state.cuts.give(cut, allotment);
+  }
+}
+
+function endPrefill(batch: Batch, item: number, layer: number): void {
+  const { state } = batch.item(item);
+  const { parts, selector, allocator, merger } = state;
+  tallyPrompt(batch, item, layer);
+  if (parts.merge !== undefined)
+    withEnd(batch, item, layer, parts.merge, (end) => merger?.prefillEnd?.(end));
+  if (selector === undefined || parts.select === undefined) return;
+  withEnd(batch, item, layer, parts.select, (end) => {
+    if (allocator === undefined || selector.ranking === undefined) selector.prefillEnd(end);
+    else shareOut(batch, item, layer, end);
+  });
+}
+
+/** A budget part says what the layer keeps, now or later; the selector's scores say which rows. */
+function shareOut(batch: Batch, item: number, layer: number, end: LayerEnd): void {
+  const { state } = batch.item(item);
+  const { parts, selector, allocator, cuts } = state;
+  const ranking = selector?.ranking;
+  if (ranking === undefined || allocator === undefined || parts.budget === undefined) return;
+  const { rows: average, window } = ranking.capacity(end);
+  withEnd(batch, item, layer, parts.budget, (seen) => {
+    const allotment = allocator.prefillEnd({ ...seen, average, window });
+    if (allotment === undefined) cuts.wait(layer);
+    if (allotment === undefined || allotment.rows < end.rows) {
+      const scores = ranking.score(end);
+      if (scores === undefined) return;
+      // Reports outlive this call; the observed queries do not.
+      const report: LayerEnd['report'] = (done) => {
+        end.report(done);
+        seen.report(done);
+      };
+      cuts.open({ ...end, queries: undefined, report }, scores);
+    }
+    if (allotment !== undefined) cuts.give(layer, allotment);
+  });
+}
+
+function endDecode(batch: Batch, item: number, layer: number): void {
+  const { selector, parts } = batch.item(item).state;
+  if (selector?.decodeEnd === undefined || parts.select === undefined) return;
+  withEnd(batch, item, layer, parts.select, (end) => selector.decodeEnd?.(end));
+}
+
+/** Calls `hook` with the layer as a part sees it. */
+function withEnd(
+  batch: Batch,
+  item: number,
+  layer: number,
+  part: Part & { readonly observe?: number },
+  hook: (end: LayerEnd) => void,
+): void {
+  const { spec, stream } = batch.runtime;
+  const { state, tokens } = batch.item(item);
+  const { kv, merger, parts } = state;
+  const window = batch.window(item);
+  const all = window?.shape[0] ?? 0;
+  const own = Math.min(part.observe ?? 0, all);
+  const queries = own === 0 ? undefined : own === all ? window : window?.slice(all - own, all);
+  const end: LayerEnd = {
+    layer,
+    phase: batch.phase,
+    turn: state.turn,
+    kv,
+    rows: kv.rows(layer, 0),
+    appended: tokens.length,
+    seen: state.seen + tokens.length,
+    queries,
+    scale: spec.attentionScale,
+    stream,
+    budget: state.cuts.budget(layer),
+    merge:
+      merger?.merge === undefined || batch.phase === 'prefill'
+        ? undefined
+        : (victim) => {
+            if (parts.merge === undefined) return;
+            withEnd(batch, item, layer, parts.merge, (seen) => merger.merge?.(seen, victim));
+          },
+    report: (done) => {
+      state.reports.record(part, done);
+    },
+  };
+  hook(end);
+  if (queries !== window) queries?.dispose();
+}

@@ -1,0 +1,70 @@
+import { AccelError } from '@accel/kernels';
+import type { BudgetPart } from '../policy/allocate.js';
+import type { Policy } from '../policy/compose.js';
+import type { MergePart } from '../policy/merge.js';
+import type { Part, Slot } from '../policy/part.js';
+import type { SelectPart } from '../policy/select.js';
+import { countsDecode, countsPrompt, type TallyRequest } from '../policy/tally.js';
+
+/** Slots whose parts the engine carries out. A part that would be ignored is an error, never a silent no-op. */
+const SUPPORTED: ReadonlySet<Slot> = new Set<Slot>(['select', 'budget', 'merge']);
+
+/** A policy as the engine carries it out: its parts by slot, and the numbers that have to follow every row. */
+export class PolicyParts {
+  readonly select: SelectPart | undefined;
+  readonly budget: BudgetPart | undefined;
+  readonly merge: MergePart | undefined;
+  /** What follows each row; equal requests are one number. */
+  readonly tallies: readonly TallyRequest[];
+  /** Last queries of a prompt that some part gets to see. */
+  readonly observe: number;
+  readonly countsPrompt: boolean;
+  readonly countsDecode: boolean;
+  readonly #indices = new Map<Part, readonly number[]>();
+
+  constructor(policy: Policy) {
+    const idle = policy.parts.filter(({ slot }) => !SUPPORTED.has(slot));
+    if (idle.length > 0) {
+      throw new AccelError(
+        'ERR_ACCEL_POLICY',
+        `This version of the engine does not carry out ${idle.map(({ id, slot }) => `${id} (slot ${slot})`).join(', ')}. Leave it out, or install a version of @accel/core that does.`,
+      );
+    }
+    const find = (slot: Slot): Part | undefined => policy.parts.find((part) => part.slot === slot);
+    this.select = find('select') as SelectPart | undefined;
+    this.budget = find('budget') as BudgetPart | undefined;
+    this.merge = find('merge') as MergePart | undefined;
+    const tallies: TallyRequest[] = [];
+    for (const part of [this.select, this.merge]) {
+      if (part !== undefined) this.#indices.set(part, assign(part.tallies ?? [], tallies));
+    }
+    this.tallies = tallies;
+    this.observe = Math.max(
+      this.select?.observe ?? 0,
+      this.budget?.observe ?? 0,
+      this.merge?.observe ?? 0,
+    );
+    this.countsPrompt = tallies.some(countsPrompt);
+    this.countsDecode = tallies.some(countsDecode);
+  }
+
+  /** Where the numbers that a part asked for are in a row's record. */
+  indices(part: Part): readonly number[] {
+    return this.#indices.get(part) ?? [];
+  }
+
+  /** Whether a decode step can write the tallies of both in one call. */
+  countsLike(other: PolicyParts): boolean {
+    return JSON.stringify(this.tallies) === JSON.stringify(other.tallies);
+  }
+}
+
+/** Adds requests to a list, unless an equal one is there. @returns their places */
+function assign(requests: readonly TallyRequest[], tallies: TallyRequest[]): number[] {
+  return requests.map((request) => {
+    const key = JSON.stringify(request);
+    const known =
+      request.kind === 'own' ? -1 : tallies.findIndex((one) => JSON.stringify(one) === key);
+    return known >= 0 ? known : tallies.push(request) - 1;
+  });
+}

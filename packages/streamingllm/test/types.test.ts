@@ -1,0 +1,39 @@
+import { compose, freezePart } from '@accel/core';
+import { errorWith } from '@accel/testkit';
+import { describe, expect, it } from 'vitest';
+import { streamingllm, type StreamingllmOptions } from '../src/index.js';
+
+const base = { needs: [], provides: [], lossy: true, options: {} } as const;
+const packed = freezePart({
+  ...base,
+  id: 'packed',
+  slot: 'codec',
+  packedRows: 'forbidden',
+  residual: 0,
+} as const);
+const pruned = freezePart({ ...base, id: 'pruned', slot: 'channels', pairAligned: false } as const);
+
+// What the compiler refuses must be refused at run time as well.
+describe('StreamingLLM beside other parts', () => {
+  const refusal = errorWith('ERR_ACCEL_POLICY');
+
+  it('takes rows one by one, unless it cuts by turns', () => {
+    // @ts-expect-error rows leave one by one but are packed in groups
+    expect(() => compose(streamingllm(), packed)).toThrow(refusal);
+    // @ts-expect-error rows leave one by one but are packed in groups
+    expect(() => compose(streamingllm({ trim: 'token' }), packed)).toThrow(refusal);
+    expect(compose(streamingllm({ trim: 'prompt' }), packed).parts).toHaveLength(2);
+    expect(compose(streamingllm({ trim: 'turn' }), packed).parts).toHaveLength(2);
+  });
+
+  it('turns keys, unless positions are original ones', () => {
+    // @ts-expect-error keys used at their place in the cache need both channels of each pair
+    expect(() => compose(streamingllm(), pruned)).toThrow(refusal);
+    expect(compose(streamingllm({ positions: 'original' }), pruned).parts).toHaveLength(2);
+  });
+
+  it('leaves to run time what the types leave open', () => {
+    const options: StreamingllmOptions = { positions: 'cacheRelative' };
+    expect(() => compose(streamingllm(options), pruned)).toThrow(refusal);
+  });
+});
