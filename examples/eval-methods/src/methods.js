@@ -1,0 +1,34 @@
+/** Every method of the eviction, budget and merging family at the same number of rows a head. */
+import { cakekv } from '@accel/cakekv';
+import { cam } from '@accel/cam';
+import { compose, full } from '@accel/core';
+import { h2o } from '@accel/h2o';
+import { l2compress } from '@accel/l2compress';
+import { pyramidkv } from '@accel/pyramidkv';
+import { snapkv } from '@accel/snapkv';
+import { streamingllm } from '@accel/streamingllm';
+
+/**
+ * In the embedded model's vocabulary a digit is a token, and the end of a prompt looks at the first digit of a number
+ * only: votes must spread over a whole number. The published pools of 5 and 7 keep half of one.
+ */
+const wide = { kind: 'max', size: 15 };
+
+/**
+ * @param {number} tokens rows kept for each layer and head, on average over layers
+ * @returns {{ name: string, policy: import('@accel/core').Policy }[]}
+ */
+export function methods(tokens) {
+  const budget = { tokens };
+  return [
+    { name: 'full', policy: full },
+    { name: 'SnapKV', policy: compose(snapkv({ budget, pool: wide })) },
+    { name: 'PyramidKV', policy: compose(snapkv({ budget, pool: wide }), pyramidkv()) },
+    { name: 'CakeKV', policy: compose(...cakekv({ budget })) },
+    { name: 'H2O', policy: compose(h2o({ budget })) },
+    { name: 'L2Compress', policy: compose(l2compress({ budget })) },
+    { name: 'StreamingLLM', policy: compose(streamingllm({ budget })) },
+    { name: 'StreamingLLM+CaM', policy: compose(streamingllm({ budget }), cam()) },
+    { name: 'H2O+CaM', policy: compose(h2o({ budget }), cam()) },
+  ];
+}
