@@ -11,7 +11,18 @@ import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '../..');
 /** Packages whose tests run something on a device. */
-const PROJECTS = ['kernels', 'core', 'snapkv', 'streamingllm', 'testkit'];
+const PROJECTS = [
+  'kernels',
+  'core',
+  'snapkv',
+  'streamingllm',
+  'h2o',
+  'l2compress',
+  'pyramidkv',
+  'cakekv',
+  'cam',
+  'testkit',
+];
 
 /** What native tests end with when they cannot run here. */
 const SKIPPED = 77;

@@ -23,7 +23,8 @@ export function listSnakeCase(command: Command): Command {
   });
 }
 
-function wrap(words: readonly string[], width: number): string[] {
+/** Fills lines of at most `width` characters with words. */
+export function wrap(words: readonly string[], width: number): string[] {
   const lines: string[] = [];
   for (const word of words) {
     const last = lines.at(-1);

@@ -2,7 +2,6 @@ import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { catalogue } from '../src/methods/catalogue.js';
 import { accel } from './fake-io.js';
 
 let folder: string;
@@ -43,26 +42,6 @@ describe('help', () => {
     const { exitCode, stdout } = await accel(['--version']);
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
-  });
-});
-
-describe('accel methods', () => {
-  it('lists all eleven and marks the installed ones', async () => {
-    const { exitCode, stdout } = await accel(['methods', '--json']);
-    expect(exitCode).toBe(0);
-    const list = JSON.parse(stdout) as { id: string; installed: boolean; presets: object }[];
-    expect(list.map((method) => method.id)).toEqual(catalogue.map((entry) => entry.id));
-    for (const id of ['snapkv', 'streamingllm']) {
-      const method = list.find((candidate) => candidate.id === id);
-      expect(method?.installed, id).toBe(true);
-      expect(Object.keys(method?.presets ?? {}).sort(), id).toEqual(['loom', 'paper']);
-    }
-  });
-
-  it('says how to install a missing one', async () => {
-    const { stdout } = await accel(['methods']);
-    expect(stdout).toMatch(/^SnapKV .* yes$/m);
-    expect(stdout).toMatch(/^KIVI .* (yes|npm i @accel\/kivi)$/m);
   });
 });
 

@@ -1,9 +1,11 @@
 import {
+  assemble,
   compose,
   full,
   readMethodConfig,
   type JsonObject,
   type Method,
+  type NamedParts,
   type Part,
   type Policy,
 } from '@accel/core';
@@ -64,23 +66,36 @@ export async function resolvePolicies(
 }
 
 /**
- * Makes the policy of one run: `full`, a method, or methods joined by `+`.
+ * Makes the policy of one run: `full`, a method, or methods joined by `+`, in any order.
  *
- * Methods without a config take their paper's preset.
+ * Methods without a config take their paper's preset. What a method brings along to work alone (PyramidKV its selection)
+ * yields to another that is named, as core's `assemble` says.
+ *
+ * @throws AccelError ERR_ACCEL_METHOD_UNKNOWN, ERR_ACCEL_POLICY when they do not go together, and what a method's options
+ *   are refused with
  */
 export async function resolvePolicy(spec: string, configs: MethodConfigs): Promise<NamedPolicy> {
   const names = methodNames(spec);
   if (names.length === 0) return { name: 'full', policy: full };
   const entries = names.map(findMethod);
-  const parts: Part[] = [];
+  const twice = entries.find((entry, index) => entries.indexOf(entry) !== index);
+  if (twice !== undefined) throw new UsageError(`${spec} names ${twice.title} twice.`);
+  const named: NamedParts[] = [];
   for (const entry of entries) {
     const method = await requireMethod(entry);
-    parts.push(...(await makeParts(method, configs.get(entry.id) ?? 'paper')));
+    named.push({ method, parts: await makeParts(method, configs.get(entry.id) ?? 'paper') });
   }
-  return { name: entries.map((entry) => entry.title).join('+'), policy: compose(...parts) };
+  return {
+    name: entries.map((entry) => entry.title).join('+'),
+    policy: compose(...assemble(named)),
+  };
 }
 
-async function makeParts(method: Method, source: string | JsonObject): Promise<readonly Part[]> {
+/** The parts of one method from its options, a preset's name or a file. */
+export async function makeParts(
+  method: Method,
+  source: string | JsonObject,
+): Promise<readonly Part[]> {
   if (typeof source !== 'string') return method.fromConfig(source);
   const preset = source.toLowerCase();
   const path = preset === 'paper' || preset === 'loom' ? method.presets[preset] : source;
@@ -95,5 +110,8 @@ function methodNames(spec: string): string[] {
     .filter((name) => name !== '');
   if (names.length === 1 && names[0]?.toLowerCase() === 'full') return [];
   if (names.length === 0) throw new UsageError('--acceleration is empty. Use full for none.');
+  if (names.some((name) => name.toLowerCase() === 'full')) {
+    throw new UsageError(`full means no method, so ${spec} says nothing. Leave full out.`);
+  }
   return names;
 }

@@ -56,6 +56,16 @@ export async function requireMethod(entry: CatalogueEntry): Promise<Method> {
 /** The methods this package depends on are imported by name, so bundlers and type checks see them. */
 async function importPackage(name: string): Promise<{ method?: Method }> {
   switch (name) {
+    case '@accel/cakekv':
+      return import('@accel/cakekv');
+    case '@accel/cam':
+      return import('@accel/cam');
+    case '@accel/h2o':
+      return import('@accel/h2o');
+    case '@accel/l2compress':
+      return import('@accel/l2compress');
+    case '@accel/pyramidkv':
+      return import('@accel/pyramidkv');
     case '@accel/snapkv':
       return import('@accel/snapkv');
     case '@accel/streamingllm':

@@ -1,15 +1,12 @@
 // A model of Llama-3.1-8B's shape with random weights, through the public API as a program uses it: time to load, time
 // to first token, time of a decode step, memory.
-import { appendBatch, compose, generateBatch, loadModel } from '@accel/core';
+import { appendBatch, compose, loadModel } from '@accel/core';
 import { snapkv } from '@accel/snapkv';
+import { DECODE_STEPS, steps, warmUp } from './decode-steps.mjs';
 import { LLAMA } from './shapes.mjs';
 import { median } from './timing.mjs';
 import { tokens } from '../tokens.mjs';
 import { writeModel } from './write-model.mjs';
-
-const DECODE_STEPS = 64;
-/** Steps before the clock starts: kernels load, the step is recorded as a graph. */
-const WARM_STEPS = 8;
 
 export async function modelBench(run) {
   await run.part('model', 'all', 45, async () => {
@@ -42,40 +39,6 @@ async function load(run, bytes) {
     memory: model.device.info.memory,
   });
   return model;
-}
-
-async function warmUp(model) {
-  const sequence = model.sequence();
-  await sequence.append(tokens(4096, LLAMA.vocab));
-  await steps([sequence], 24);
-  sequence.dispose();
-}
-
-/** Milliseconds of decode steps after the first few, and kernels of one of them. */
-async function steps(sequences, count) {
-  const { stream } = sequences[0].model;
-  let seen = 0;
-  let started;
-  let before;
-  for await (const event of generateBatch(sequences, {
-    maxTokens: WARM_STEPS + count,
-    ignoreEos: true,
-  })) {
-    if (event.sequence !== sequences.length - 1) continue;
-    seen += 1;
-    if (seen !== WARM_STEPS) continue;
-    started = performance.now();
-    before = stream.kernels();
-  }
-  const elapsed = performance.now() - started;
-  const after = stream.kernels();
-  const kernels = Object.fromEntries(
-    Object.keys(after)
-      .map((name) => [name, (after[name] - (before[name] ?? 0)) / count])
-      .filter(([, runs]) => runs > 0)
-      .map(([name, runs]) => [name, Number(runs.toFixed(2))]),
-  );
-  return { ms: elapsed / count, kernels };
 }
 
 async function single(run, model, length, weightBytes) {

@@ -2,6 +2,7 @@
 import { Device } from '@accel/kernels';
 import { ceilings } from './ceilings.mjs';
 import { kernels } from './kernels.mjs';
+import { methodsBench } from './methods.mjs';
 import { modelBench } from './model.mjs';
 import { Run } from './run.mjs';
 
@@ -19,6 +20,6 @@ if (part === 'ceilings') {
     node,
   });
 }
-await { ceilings, kernels, model: modelBench }[part](run);
+await { ceilings, kernels, model: modelBench, methods: methodsBench }[part](run);
 // A line that failed is reported; the process itself did what it was asked.
 process.exit(0);

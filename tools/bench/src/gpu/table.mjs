@@ -81,6 +81,44 @@ export function renderTables(lines) {
       gb(line.fullBytes),
     ]),
   );
+  const full = lines.find(({ group, name }) => group === 'methods' && name === 'decode full');
+  section(
+    parts,
+    'Methods: column sums beside attention',
+    ['tokens', 'column sums', 'attention', 'share', 'ran'],
+    of('methods', ({ name }) => name === 'column_sums').map((line) => [
+      line.length,
+      time(line.us),
+      time(line.attentionUs),
+      percent(line.ratio),
+      line.kernels.join(', '),
+    ]),
+  );
+  section(
+    parts,
+    'Methods: prompts',
+    ['method', 'tokens', 'prompt', 'plain', 'added', 'rows a head'],
+    of('methods', ({ overhead }) => overhead !== undefined).map((line) => [
+      line.name,
+      line.length,
+      `${line.prefillMs.toFixed(0)} ms`,
+      `${line.plainMs.toFixed(0)} ms`,
+      `${(100 * line.overhead).toFixed(1)} %`,
+      Math.round(line.rows),
+    ]),
+  );
+  section(
+    parts,
+    'Methods: decode',
+    ['policy', 'tokens before', 'a step', 'faster than full', 'cache'],
+    of('methods', ({ decodeMs }) => decodeMs !== undefined).map((line) => [
+      line.name.replace('decode ', ''),
+      line.length,
+      `${line.decodeMs.toFixed(2)} ms`,
+      full?.decodeMs === undefined ? '' : (full.decodeMs / line.decodeMs).toFixed(2),
+      gb(line.kvBytes),
+    ]),
+  );
   section(
     parts,
     'Model: device memory',
