@@ -77,7 +77,7 @@ function main() {
     // The same bytes for the same contents, so that unpack.sh can tell whether anything changed.
     sh('tar', [
       ...['-C', stage, '--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'],
-      ...['-I', 'xz -6 -T0', '-cf', file, 'tree', 'shared'],
+      ...['-I', 'xz -9 -T0', '-cf', file, 'tree', 'shared'],
     ]);
     report(file);
     report(join(out, 'node.xz'));

@@ -24,7 +24,7 @@ export function methods(tokens) {
     { name: 'full', policy: full },
     { name: 'SnapKV', policy: compose(snapkv({ budget, pool: wide })) },
     { name: 'PyramidKV', policy: compose(snapkv({ budget, pool: wide }), pyramidkv()) },
-    { name: 'CakeKV', policy: compose(...cakekv({ budget })) },
+    { name: 'CakeKV', policy: compose(...cakekv({ budget, pool: wide.size })) },
     { name: 'H2O', policy: compose(h2o({ budget })) },
     { name: 'L2Compress', policy: compose(l2compress({ budget })) },
     { name: 'StreamingLLM', policy: compose(streamingllm({ budget })) },

@@ -41,7 +41,8 @@ export class Sequence implements Disposable {
   /** @internal A token that was drawn but has not gone through the model yet. */ pending:
     number | undefined;
   /** @internal */ readonly counters: Counters;
-  /** @internal */ readonly kernelsBefore: Readonly<Record<string, number>>;
+  /** @internal What had run, and how many tokens were decoded, before this sequence or fork was made. */
+  readonly before: { readonly kernels: Readonly<Record<string, number>>; readonly decoded: number };
   #busy: string | undefined;
   #failure: unknown;
   #disposed = false;
@@ -58,7 +59,7 @@ export class Sequence implements Disposable {
       prefillSeconds: 0,
       decodeSeconds: 0,
     };
-    this.kernelsBefore = model.stream.kernels();
+    this.before = { kernels: model.stream.kernels(), decoded: this.counters.decodeTokens };
   }
 
   /** Positions seen, tokens drawn by {@link generate} included. */

@@ -47,7 +47,7 @@ int kv_remove(const accel_call* call) {
     const int64_t last = kv.head[h].rows - 1 - keep;
     if (victims[h] < 0 || victims[h] > last) {
       return call->fail(call, "ERR_ACCEL_ARGUMENT",
-                        "kv_remove: rows[%d] is %d; rows 0 to %lld may leave, the newest %lld of %d stay", h,
+                        "kv_remove: the row of head %d is %d; rows 0 to %lld may leave, the newest %lld of %d stay", h,
                         victims[h], (long long)last, (long long)keep, kv.head[h].rows);
     }
     most = last - victims[h] > most ? last - victims[h] : most;

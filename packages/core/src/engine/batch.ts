@@ -91,7 +91,6 @@ export class Batch {
   /** Rows at the end of a sequence whose last-layer output is read by somebody. */
   tail(index: number): number {
     const { logits, tokens } = this.item(index);
-    if (this.counts(index)) return tokens.length;
     return Math.min(tokens.length, Math.max(logits, this.observed(index), 1));
   }
 }

@@ -14,33 +14,44 @@ export interface Chunk {
   readonly begin: number;
   readonly end: number;
   readonly pieces: readonly Piece[];
-  /** False: only keys and values are needed of these rows, because nothing reads the layer's output for them. */
-  readonly output: boolean;
+  readonly work: Work;
 }
+
+/**
+ * What a layer has to compute of its rows: everything; their attention, because somebody counts it, but not the layer's
+ * output, which nothing reads; or keys and values only.
+ */
+export type Work = 'all' | 'attention' | 'rows';
 
 /**
  * Splits packed rows into chunks of at most `chunkTokens` rows, in order.
  * @param lengths new tokens of each sequence
  */
 export function planChunks(lengths: readonly number[], chunkTokens: number): Chunk[] {
-  const pieces = lengths.map((length, item) => ({ item, from: 0, to: length, output: true }));
+  const pieces = lengths.map((length, item) => ({
+    item,
+    from: 0,
+    to: length,
+    work: 'all' as const,
+  }));
   return pack(lengths, pieces, chunkTokens);
 }
 
 /**
  * The same for the last layer: of each sequence only the last `tails[i]` rows are read afterwards (logits, observed
- * queries), so the rows before them need keys and values only.
+ * queries), so the rows before them need no output, and their attention only where it is counted.
  */
 export function planTailChunks(
   lengths: readonly number[],
   tails: readonly number[],
+  counted: readonly boolean[],
   chunkTokens: number,
 ): Chunk[] {
-  const spans = lengths.flatMap((length, item) => {
+  const spans = lengths.flatMap((length, item): Span[] => {
     const cut = Math.max(0, length - (tails[item] ?? length));
     return [
-      { item, from: 0, to: cut, output: false },
-      { item, from: cut, to: length, output: true },
+      { item, from: 0, to: cut, work: counted[item] === true ? 'attention' : 'rows' },
+      { item, from: cut, to: length, work: 'all' },
     ];
   });
   return pack(lengths, spans, chunkTokens);
@@ -50,7 +61,7 @@ interface Span {
   readonly item: number;
   readonly from: number;
   readonly to: number;
-  readonly output: boolean;
+  readonly work: Work;
 }
 
 function pack(lengths: readonly number[], spans: readonly Span[], chunkTokens: number): Chunk[] {
@@ -61,7 +72,7 @@ function pack(lengths: readonly number[], spans: readonly Span[], chunkTokens: n
     total += length;
   }
   const chunks: Chunk[] = [];
-  let open: { begin: number; end: number; pieces: Piece[]; output: boolean } | undefined;
+  let open: { begin: number; end: number; pieces: Piece[]; work: Work } | undefined;
   const close = (): void => {
     if (open !== undefined) chunks.push(open);
     open = undefined;
@@ -69,8 +80,8 @@ function pack(lengths: readonly number[], spans: readonly Span[], chunkTokens: n
   for (const span of spans) {
     const start = starts[span.item] ?? 0;
     for (let from = span.from; from < span.to;) {
-      if (open !== undefined && open.output !== span.output) close();
-      open ??= { begin: start + from, end: start + from, pieces: [], output: span.output };
+      if (open !== undefined && open.work !== span.work) close();
+      open ??= { begin: start + from, end: start + from, pieces: [], work: span.work };
       const room = chunkTokens - (open.end - open.begin);
       const to = Math.min(span.to, from + room);
       open.pieces.push({ item: span.item, begin: start + from, end: start + to, offset: from });

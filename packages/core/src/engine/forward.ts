@@ -54,7 +54,8 @@ export function* forwardPass(batch: Batch, inputs: PassInputs): Generator<number
     chunks.map((chunk) => bindChunk(batch, chunk, { hidden, table, positions }));
   const chunks = bind(planChunks(batch.lengths, chunkTokens));
   const tails = batch.lengths.map((_, item) => batch.tail(item));
-  const lastChunks = bind(planTailChunks(batch.lengths, tails, chunkTokens));
+  const counted = batch.lengths.map((_, item) => batch.counts(item));
+  const lastChunks = bind(planTailChunks(batch.lengths, tails, counted, chunkTokens));
   for (const [layer, layerWeights] of weights.layers.entries()) {
     for (const chunk of layer === spec.layers - 1 ? lastChunks : chunks) {
       runLayer(batch, layer, layerWeights, chunk);

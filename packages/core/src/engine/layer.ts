@@ -23,7 +23,7 @@ export function runLayer(
   const keyWeights = [weights.k, weights.v];
   const keyBiases = [weights.kBias ?? null, weights.vBias ?? null];
   ops.rmsnorm(stream, normed, hidden, weights.inputNorm, spec.normEps);
-  if (!chunk.output) {
+  if (chunk.work === 'rows') {
     ops.linearGroup(stream, [kFlat, vFlat], normed, keyWeights, keyBiases);
     appendRows(batch, layer, part, null);
     return;
@@ -33,6 +33,7 @@ export function runLayer(
   appendRows(batch, layer, part, q);
   keepObserved(batch, chunk, q);
   attend(batch, layer, chunk, attended, q);
+  if (chunk.work === 'attention') return;
   ops.linear(stream, hidden, attendedFlat, weights.o, null, true);
 
   ops.rmsnorm(stream, normed, hidden, weights.postNorm, spec.normEps);

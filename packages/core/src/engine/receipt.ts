@@ -8,7 +8,7 @@ export function buildReceipt(sequence: Sequence): Receipt {
   const { spec } = model;
   const { measured, arithmetic } = state.kv.bytes();
   const heads = Array.from({ length: spec.kvHeads }, (_, head) => head);
-  const kernels = kernelsSince(sequence.kernelsBefore, model.stream.kernels());
+  const kernels = kernelsSince(sequence.before.kernels, model.stream.kernels());
   const rowBytes = 2 * spec.headDim * (state.kv.shape.dtype === 'float32' ? 4 : 2) + 4;
   const idleRows = state.selector?.idleRows;
   return {
@@ -35,7 +35,12 @@ export function buildReceipt(sequence: Sequence): Receipt {
     tokens: { prefill: counters.prefillTokens, decode: counters.decodeTokens },
     seconds: { prefill: counters.prefillSeconds, decode: counters.decodeSeconds },
     kernels,
-    fallbacks: findFallbacks(model.stream, model.dtype, kernels, counters.decodeTokens),
+    fallbacks: findFallbacks(
+      model.stream,
+      model.dtype,
+      kernels,
+      counters.decodeTokens - sequence.before.decoded,
+    ),
   };
 }
 

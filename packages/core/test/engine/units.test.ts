@@ -19,15 +19,15 @@ describe('chunks', () => {
         const chunks = planChunks(list, limit);
         const total = list.reduce((sum, length) => sum + length, 0);
         expect(covered(chunks)).toEqual(Array.from({ length: total }, (_, row) => row));
-        for (const { begin, end, output } of chunks) {
+        for (const { begin, end, work } of chunks) {
           expect(end - begin).toBeLessThanOrEqual(limit);
-          expect(output).toBe(true);
+          expect(work).toBe('all');
         }
       }),
     );
   });
 
-  test('of the last layer compute exactly the tails', () => {
+  test('of the last layer compute exactly the tails, and attention where it is counted', () => {
     fc.assert(
       fc.property(
         lengths,
@@ -37,9 +37,10 @@ describe('chunks', () => {
           const chunks = planTailChunks(
             list,
             list.map(() => tail),
+            list.map((_, item) => item % 2 === 0),
             limit,
           );
-          const outputs = chunks.filter(({ output }) => output);
+          const outputs = chunks.filter(({ work }) => work === 'all');
           const wanted: number[] = [];
           let end = 0;
           for (const length of list) {
@@ -48,6 +49,9 @@ describe('chunks', () => {
           }
           expect(covered(outputs)).toEqual(wanted);
           expect(covered(chunks).length).toBe(end);
+          for (const { work, pieces } of chunks)
+            for (const { item } of pieces)
+              if (work !== 'all') expect(work).toBe(item % 2 === 0 ? 'attention' : 'rows');
           for (const { pieces } of chunks)
             for (const { begin, end: stop, offset } of pieces)
               expect(offset).toBeLessThan(offset + stop - begin);

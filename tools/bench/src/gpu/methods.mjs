@@ -30,19 +30,24 @@ const POLICIES = {
   'H2O+CaM': () => compose(h2o({ budget }), cam()),
 };
 /** Prompts that are timed, each beside a plain one. */
-const ROUNDS = 3;
+const ROUNDS = 7;
 
 export async function methodsBench(run) {
   const length = Math.min(32768, Math.max(...run.lengths));
   const longest = Math.max(...run.lengths);
-  await run.part('methods', 'column sums', 10, () => columnSums(run, length));
+  let attentionUs;
+  await run.part('methods', 'column sums', 10, async () => {
+    attentionUs = await columnSums(run, length);
+  });
   await run.part('methods', 'all', 60, async () => {
     writeModel(run.dir, { ...LLAMA, layers: run.layers });
     const model = await loadModel(run.dir, { device: run.device, dtype: 'bfloat16' });
     try {
       await warmUp(model);
       for (const [name, make] of Object.entries(POLICIES))
-        await run.part('methods', name, 12, () => prompts(run, model, name, make(), length));
+        await run.part('methods', name, 24, () =>
+          prompts(run, model, name, make(), length, attentionUs),
+        );
       await run.part('methods', `decode after ${longest}`, 20, () =>
         decode(run, model, 'full', full, longest),
       );
@@ -56,7 +61,7 @@ export async function methodsBench(run) {
   });
 }
 
-/** H2O's pass over a prompt beside the attention it looks at, in the same run. */
+/** H2O's pass over a prompt beside the attention it looks at, in the same run. @returns µs of attention in a layer */
 async function columnSums(run, rows) {
   const device = Device.open(run.device);
   const stream = device.createStream();
@@ -87,10 +92,11 @@ async function columnSums(run, rows) {
   for (const tensor of [q, out, lse, sums]) tensor.dispose();
   dispose();
   stream.dispose();
+  return dense.us;
 }
 
 /** A prompt under a policy and under none, in turn. */
-async function prompts(run, model, name, policy, length) {
+async function prompts(run, model, name, policy, length, attentionUs) {
   const prompt = tokens(length, LLAMA.vocab);
   const once = async (own) => {
     const sequence = model.sequence({ policy: own });
@@ -111,13 +117,19 @@ async function prompts(run, model, name, policy, length) {
     kept = evicted.sequence.receipt().layers.flatMap(({ rowsKept }) => rowsKept);
     evicted.sequence.dispose();
   }
+  const addedMs = median(own.map((ms, round) => ms - plain[round]));
   run.emit({
     group: 'methods',
     name,
     length,
     prefillMs: median(own),
     plainMs: median(plain),
-    overhead: median(own) / median(plain) - 1,
+    addedMs,
+    overhead: addedMs / median(plain),
+    // What it adds to a prompt as a part of what all layers' attention takes.
+    ...(attentionUs !== undefined && {
+      ofAttention: (1000 * addedMs) / (run.layers * attentionUs),
+    }),
     rows: kept.reduce((sum, rows) => sum + rows, 0) / kept.length,
   });
 }

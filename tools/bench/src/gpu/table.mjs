@@ -97,13 +97,14 @@ export function renderTables(lines) {
   section(
     parts,
     'Methods: prompts',
-    ['method', 'tokens', 'prompt', 'plain', 'added', 'rows a head'],
+    ['method', 'tokens', 'prompt', 'plain', 'added', 'of attention', 'rows a head'],
     of('methods', ({ overhead }) => overhead !== undefined).map((line) => [
       line.name,
       line.length,
       `${line.prefillMs.toFixed(0)} ms`,
       `${line.plainMs.toFixed(0)} ms`,
       `${(100 * line.overhead).toFixed(1)} %`,
+      `${(100 * line.ofAttention).toFixed(0)} %`,
       Math.round(line.rows),
     ]),
   );
