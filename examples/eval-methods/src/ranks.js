@@ -42,7 +42,7 @@ function watcher(seen) {
     positions: 'original',
     options: {},
     observe: WINDOW,
-    tallies: [{ kind: 'attention', reduce: 'mean', from: 'prompt' }],
+    tallies: [{ kind: 'attention', reduce: 'mean', of: 'prompts' }],
     create,
   });
 }

@@ -14,10 +14,30 @@
 #ifndef ACCEL_CAKEKV_SWEEP_CUH
 #define ACCEL_CAKEKV_SWEEP_CUH
 
-#include "mma.cuh"
+#include "accel/mma.cuh"
 #include "statistics.cuh"
 
 namespace accel_cakekv {
+
+using namespace accel::cuda;
+
+__device__ inline float log2_fast(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Over the eight lanes that share a column of C.
+__device__ inline float column_sum(float x) {
+  x += __shfl_xor_sync(~0u, x, 4);
+  x += __shfl_xor_sync(~0u, x, 8);
+  return x + __shfl_xor_sync(~0u, x, 16);
+}
+__device__ inline float column_max(float x) {
+  x = fmaxf(x, __shfl_xor_sync(~0u, x, 4));
+  x = fmaxf(x, __shfl_xor_sync(~0u, x, 8));
+  return fmaxf(x, __shfl_xor_sync(~0u, x, 16));
+}
 
 constexpr int kSweepThreads = 128, kSweepKeys = 128, kSweepQueries = 32;
 constexpr int kPartsPerTile = 4;  // one a warp
@@ -49,7 +69,7 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
 #pragma unroll
   for (int i = 0; i < kSweepKeys * chunks / kSweepThreads; i++) {
     const int row = threadIdx.x / chunks + i * (kSweepThreads / chunks), chunk = threadIdx.x % chunks;
-    copy16(base + L::k + chunk_at<D>(row, chunk), address[row] + chunk * 16, first_key + row < p.rows);
+    cp_async16(base + L::k + swizzle<D / 8>(row, chunk), address[row] + chunk * 16, first_key + row < p.rows);
   }
   const auto copy_queries = [&](int step) {
     const int h = first_head + step / rounds, first = step % rounds * kSweepQueries;
@@ -58,9 +78,9 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
       const int row = threadIdx.x / chunks + i * (kSweepThreads / chunks), chunk = threadIdx.x % chunks;
       const int query = min(first + row, p.queries - 1);
       const T* q = static_cast<const T*>(p.q) + (static_cast<int64_t>(query) * p.query_heads + h) * D + chunk * 8;
-      copy16(base + L::q + step % 2 * L::q_bytes + chunk_at<D>(row, chunk), q, first + row < p.queries);
+      cp_async16(base + L::q + step % 2 * L::q_bytes + swizzle<D / 8>(row, chunk), q, first + row < p.queries);
     }
-    commit_copies();
+    cp_async_commit();
     if (statistics && threadIdx.x < kSweepQueries) {
       // A query that is not there: +inf, so that it adds 2^-inf.
       const int query = first + threadIdx.x;
@@ -77,9 +97,9 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
   for (int step = 0; step < steps; step++) {
     if (step + 1 < steps) {
       copy_queries(step + 1);
-      wait_copies<1>();
+      cp_async_wait<1>();
     } else {
-      wait_copies<0>();
+      cp_async_wait<0>();
     }
     __syncthreads();
     if (step == 0) {
@@ -87,22 +107,22 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
       for (int m = 0; m < 2; m++) {
 #pragma unroll
         for (int k = 0; k < D / 16; k++) {
-          load_matrices(keys[m][k], (base + L::k + chunk_at<D>(warp * 32 + m * 16 + lane % 16, lane / 16)) ^ (k * 32));
+          ldmatrix_x4(keys[m][k], (base + L::k + swizzle<D / 8>(warp * 32 + m * 16 + lane % 16, lane / 16)) ^ (k * 32));
         }
       }
     }
     float s[2][4][4] = {};
-    const uint32_t q_lane = base + L::q + step % 2 * L::q_bytes + chunk_at<D>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    const uint32_t q_lane = base + L::q + step % 2 * L::q_bytes + swizzle<D / 8>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 #pragma unroll
     for (int k = 0; k < D / 16; k++) {
 #pragma unroll
       for (int pair = 0; pair < 2; pair++) {
         uint32_t b[4];
-        load_matrices(b, (q_lane ^ (k * 32)) + pair * 16 * D * 2);
+        ldmatrix_x4(b, (q_lane ^ (k * 32)) + pair * 16 * D * 2);
 #pragma unroll
         for (int m = 0; m < 2; m++) {
-          multiply_add<T>(s[m][2 * pair], keys[m][k], b[0], b[1]);
-          multiply_add<T>(s[m][2 * pair + 1], keys[m][k], b[2], b[3]);
+          mma_m16n8k16<T>(s[m][2 * pair], keys[m][k], b[0], b[1]);
+          mma_m16n8k16<T>(s[m][2 * pair + 1], keys[m][k], b[2], b[3]);
         }
       }
     }
@@ -125,7 +145,7 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
           top = column_max(top);
           const float from = top == -INFINITY ? 0.0f : top;
 #pragma unroll
-          for (int e = 0; e < 4; e++) sum += fast_exp2(x[e] - from);
+          for (int e = 0; e < 4; e++) sum += exp2_fast(x[e] - from);
           sum = column_sum(sum);
           if (lane / 4 == 0 && query < p.queries) {
             const int64_t part = static_cast<int64_t>(blockIdx.x) * kPartsPerTile + warp;
@@ -144,10 +164,10 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
         for (int m = 0; m < 2; m++) {
 #pragma unroll
           for (int e = 0; e < 4; e++) {
-            const float x = fast_exp2(fmaf(s[m][n][e], scale, e % 2 == 0 ? -lse.x : -lse.y));
+            const float x = exp2_fast(fmaf(s[m][n][e], scale, e % 2 == 0 ? -lse.x : -lse.y));
             s[m][n][e] = x;
             sum[m][e / 2] += x;
-            if (key_of(m, e / 2) < p.columns) entropy += x * fast_log2(x + kLogFloor);
+            if (key_of(m, e / 2) < p.columns) entropy += x * log2_fast(x + kLogFloor);
           }
         }
       }
@@ -156,7 +176,7 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
       for (int m = 0; m < 2; m++) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          const float own = row_sum(sum[m][half]) / count;
+          const float own = quad_sum(sum[m][half]) / count;
           float squares = 0;
 #pragma unroll
           for (int n = 0; n < 4; n++) {
@@ -166,7 +186,7 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
               if (n * 8 + lane % 4 * 2 + side < count) squares += d * d;
             }
           }
-          squares = row_sum(squares);
+          squares = quad_sum(squares);
           if (first == 0) {
             mean[m][half] = own;
             about[m][half] = squares;

@@ -61,6 +61,6 @@ function needsOf({ at, statistic }: CamSettings): Signal[] {
 /** GQA: the mean over the query heads of a group, one gate for each kv head (kvpress, and our reading of the original). */
 function talliesOf({ at, statistic }: CamSettings): TallyRequest[] {
   if (at === 'prompt') return [];
-  const from = statistic === 'decode' ? 'decode' : 'prompt';
-  return [{ kind: 'attention', reduce: 'mean', from }];
+  const of = statistic === 'decode' ? 'steps' : 'stream';
+  return [{ kind: 'attention', reduce: 'mean', of }];
 }

@@ -60,12 +60,12 @@ describe('configs', () => {
       observe: 0,
       lossy: true,
       recent: Infinity,
-      tallies: [{ kind: 'attention', reduce: 'mean', from: 'prompt' }],
+      tallies: [{ kind: 'attention', reduce: 'mean', of: 'stream' }],
     });
     expect(cam({ statistic: 'decode', recent: 128 })).toMatchObject({
       needs: ['decodeProbs'],
       recent: 128,
-      tallies: [{ kind: 'attention', reduce: 'mean', from: 'decode' }],
+      tallies: [{ kind: 'attention', reduce: 'mean', of: 'steps' }],
     });
     expect(cam({ at: 'prompt', observe: 8 })).toMatchObject({
       needs: ['observedWindow'],

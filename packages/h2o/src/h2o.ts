@@ -33,7 +33,14 @@ export function h2o<const O extends H2oOptions = object>(options?: O): H2oPart<O
     lossy: settings.approximateSignal ? 'approximateSignal' : true,
     positions: 'original',
     evicts: settings.evicts,
-    tallies: [{ kind: 'attention', reduce: settings.groupReduce, from: 'prompt' }],
+    // Decode steps count only for who evicts in them.
+    tallies: [
+      {
+        kind: 'attention',
+        reduce: settings.groupReduce,
+        of: settings.evicts === 'everyStep' ? 'stream' : 'prompts',
+      },
+    ],
     options: settings,
     create: (setup) => new H2oSelector(setup, settings),
   } satisfies SelectPart<'h2o', 'columnSums' | 'decodeProbs'>);

@@ -43,7 +43,7 @@ describe('configs', () => {
       evicts: 'everyStep',
       positions: 'original',
       lossy: true,
-      tallies: [{ kind: 'attention', reduce: 'mean', from: 'prompt' }],
+      tallies: [{ kind: 'attention', reduce: 'mean', of: 'stream' }],
     });
     expect(h2o({ approximateSignal: true, evicts: 'prefillEnd' })).toMatchObject({
       lossy: 'approximateSignal',

@@ -9,7 +9,7 @@
 #include <float.h>
 
 #include "cuda/attention/decode_plan.cuh"
-#include "cuda/common/mma.cuh"
+#include "accel/mma.cuh"
 
 namespace accel::cuda {
 

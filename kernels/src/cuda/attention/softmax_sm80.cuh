@@ -5,7 +5,7 @@
 #ifndef ACCEL_CUDA_SOFTMAX_SM80_CUH
 #define ACCEL_CUDA_SOFTMAX_SM80_CUH
 
-#include "cuda/common/mma.cuh"
+#include "accel/mma.cuh"
 
 namespace accel::cuda {
 

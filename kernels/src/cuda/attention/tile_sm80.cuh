@@ -1,6 +1,6 @@
 // Tiles of a cache head and of queries in shared memory, for kernels built from cp.async and mma.sync (sm_80 and up).
 //
-// A tile is rows x head_dim elements of 16 bits, row after row, its 16-byte chunks swizzled (common/mma.cuh). Cache rows
+// A tile is rows x head_dim elements of 16 bits, row after row, its 16-byte chunks swizzled (accel/mma.cuh). Cache rows
 // come straight from their pages, whatever the page size: each thread finds the address of one row of the next step
 // while the current one is computed, and leaves it in shared memory for the threads that copy.
 //
@@ -9,7 +9,7 @@
 #ifndef ACCEL_CUDA_TILE_SM80_CUH
 #define ACCEL_CUDA_TILE_SM80_CUH
 
-#include "cuda/common/mma.cuh"
+#include "accel/mma.cuh"
 
 namespace accel::cuda {
 

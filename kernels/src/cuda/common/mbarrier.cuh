@@ -10,7 +10,7 @@
 
 #include <cstdint>
 
-#include "cuda/common/mma.cuh"
+#include "accel/mma.cuh"
 
 namespace accel::cuda {
 

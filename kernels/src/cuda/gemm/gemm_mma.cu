@@ -11,7 +11,7 @@
 // "CUTLASS: efficient GEMM in CUDA", documentation of CUTLASS 3).
 #include <type_traits>
 
-#include "cuda/common/mma.cuh"
+#include "accel/mma.cuh"
 #include "cuda/gemm/epilogue.cuh"
 #include "cuda/gemm/gemm.h"
 

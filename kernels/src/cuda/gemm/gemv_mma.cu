@@ -21,7 +21,7 @@
 //
 // The first stage of W is loaded before pdl_wait: weights are constants. Drawing further stages into L2 there was slower.
 // The order of a sum depends on K alone: which warp sums which chunks depends on kWarps, chosen by K, and on nothing else.
-#include "cuda/common/mma.cuh"
+#include "accel/mma.cuh"
 #include "cuda/gemm/epilogue.cuh"
 #include "cuda/gemm/gemm.h"
 

@@ -7,7 +7,7 @@
 #ifndef ACCEL_CUDA_SIGNALS_SM90_TERMS_CUH
 #define ACCEL_CUDA_SIGNALS_SM90_TERMS_CUH
 
-#include "cuda/common/mma.cuh"
+#include "accel/mma.cuh"
 
 namespace accel::cuda::columns {
 

@@ -19,7 +19,7 @@
 #ifndef ACCEL_CUDA_OPS_TALLIES_CUH
 #define ACCEL_CUDA_OPS_TALLIES_CUH
 
-#include "cuda/common/mma.cuh"
+#include "accel/mma.cuh"
 #include "cuda/ops/head_reduce.cuh"
 
 namespace accel::cuda {

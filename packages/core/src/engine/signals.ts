@@ -58,7 +58,7 @@ export function tallyPrompt(batch: Batch, item: number, layer: number): void {
   const sums = sumsOf(batch, item, kv.rows(layer, 0));
   kv.own(layer);
   for (const [tally, request] of parts.tallies.entries()) {
-    if (request.kind === 'attention' && request.from === 'prompt')
+    if (request.kind === 'attention' && request.of !== 'steps')
       ops.tallyAdd(stream, kv.kv(layer), sums, tally, request.reduce);
   }
 }

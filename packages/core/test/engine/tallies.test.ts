@@ -12,13 +12,14 @@ import { describeDevices } from '../devices.js';
 import { counting, talliesOf } from './parts.js';
 import { largestDifference, needleDir, someTokens } from './support.js';
 
-const fromPrompt = { kind: 'attention', reduce: 'mean', from: 'prompt' } as const;
+const fromPrompt = { kind: 'attention', reduce: 'mean', of: 'stream' } as const;
 const policy = compose(
   counting([
     fromPrompt,
-    { kind: 'attention', reduce: 'sum', from: 'decode' },
+    { kind: 'attention', reduce: 'sum', of: 'steps' },
     { kind: 'lastAttention', reduce: 'mean' },
     { kind: 'own' },
+    { kind: 'attention', reduce: 'mean', of: 'prompts' },
   ]),
 );
 
@@ -57,6 +58,8 @@ describeDevices('tallies', (device) => {
       for (const values of await talliesOf(sequence, layer, 2))
         expect(total(values)).toBeCloseTo(1, 4);
       for (const values of await talliesOf(sequence, layer, 3)) expect(total(values)).toBe(0);
+      for (const values of await talliesOf(sequence, layer, 4))
+        expect(total(values)).toBeCloseTo(rows - steps, 2);
     }
   });
 
@@ -88,8 +91,8 @@ describeDevices('tallies', (device) => {
   test('max and first reduce over the query heads of the whole prompt', async () => {
     const own = compose(
       counting([
-        { kind: 'attention', reduce: 'max', from: 'prompt' },
-        { kind: 'attention', reduce: 'first', from: 'prompt' },
+        { kind: 'attention', reduce: 'max', of: 'stream' },
+        { kind: 'attention', reduce: 'first', of: 'stream' },
         fromPrompt,
       ]),
     );

@@ -15,8 +15,8 @@
 //   B (two column tiles) from V[16 keys x 16 channels], O = P V, .trans: row l % 16, chunk l / 16
 //     -> r[0], r[1] = B of channels 0..7, r[2], r[3] = B of channels 8..15
 // A chunk is 16 bytes, 8 elements. `swizzle` spreads the rows of a tile over the banks.
-#ifndef ACCEL_CUDA_MMA_CUH
-#define ACCEL_CUDA_MMA_CUH
+#ifndef ACCEL_MMA_CUH
+#define ACCEL_MMA_CUH
 
 #include <stdint.h>
 
