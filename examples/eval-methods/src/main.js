@@ -30,17 +30,26 @@ const { values } = parseArgs({
     all: { type: 'boolean', default: false },
     device: { type: 'string', default: 'cpu' },
     samples: { type: 'string' },
+    budget: { type: 'string' },
+    pool: { type: 'string', default: '15' },
+    methods: { type: 'string' },
+    lengths: { type: 'string' },
     output: { type: 'string' },
     'by-task': { type: 'boolean', default: false },
   },
 });
 const { budget, ...plan } = values.all ? ALL : SMALL;
 if (values.samples !== undefined) plan.samples = Number(values.samples);
+if (values.lengths !== undefined) plan.lengths = values.lengths.split(',').map(Number);
+const wanted = values.methods?.split(',');
+const compared = methods(Number(values.budget ?? budget), Number(values.pool)).filter(
+  ({ name }) => wanted?.includes(name) ?? true,
+);
 
 const model = await loadModel(needlePath, { device: values.device });
 const run = runEval({
   model,
-  methods: methods(budget),
+  methods: compared,
   ...plan,
   workedExample: false,
   strict: true,

@@ -9,22 +9,20 @@ import { snapkv } from '@accel/snapkv';
 import { streamingllm } from '@accel/streamingllm';
 
 /**
- * In the embedded model's vocabulary a digit is a token, and the end of a prompt looks at the first digit of a number
- * only: votes must spread over a whole number. The published pools of 5 and 7 keep half of one.
- */
-const wide = { kind: 'max', size: 15 };
-
-/**
  * @param {number} tokens rows kept for each layer and head, on average over layers
+ * @param {number} pool neighbours that scores are spread over. In the embedded model's vocabulary a digit is a token, and
+ *   the end of a prompt looks at the first digit of a number only: scores must spread over a whole number. The published
+ *   pools of 5 and 7 keep half of one.
  * @returns {{ name: string, policy: import('@accel/core').Policy }[]}
  */
-export function methods(tokens) {
+export function methods(tokens, pool) {
   const budget = { tokens };
+  const wide = { kind: 'max', size: pool };
   return [
     { name: 'full', policy: full },
     { name: 'SnapKV', policy: compose(snapkv({ budget, pool: wide })) },
     { name: 'PyramidKV', policy: compose(snapkv({ budget, pool: wide }), pyramidkv()) },
-    { name: 'CakeKV', policy: compose(...cakekv({ budget, pool: wide.size })) },
+    { name: 'CakeKV', policy: compose(...cakekv({ budget, pool })) },
     { name: 'H2O', policy: compose(h2o({ budget })) },
     { name: 'L2Compress', policy: compose(l2compress({ budget })) },
     { name: 'StreamingLLM', policy: compose(streamingllm({ budget })) },

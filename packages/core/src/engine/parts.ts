@@ -21,6 +21,8 @@ export class PolicyParts {
   readonly countsPrompt: boolean;
   readonly countsDecode: boolean;
   readonly #indices = new Map<Part, readonly number[]>();
+  /** {@link tallies} as one value to compare: every layer of every step asks. */
+  readonly #tallyKey: string;
 
   constructor(policy: Policy) {
     const idle = policy.parts.filter(({ slot }) => !SUPPORTED.has(slot));
@@ -39,6 +41,7 @@ export class PolicyParts {
       if (part !== undefined) this.#indices.set(part, assign(part.tallies ?? [], tallies));
     }
     this.tallies = tallies;
+    this.#tallyKey = JSON.stringify(tallies);
     this.observe = Math.max(
       this.select?.observe ?? 0,
       this.budget?.observe ?? 0,
@@ -55,7 +58,7 @@ export class PolicyParts {
 
   /** Whether a decode step can write the tallies of both in one call. */
   countsLike(other: PolicyParts): boolean {
-    return JSON.stringify(this.tallies) === JSON.stringify(other.tallies);
+    return this.#tallyKey === other.#tallyKey;
   }
 }
 
