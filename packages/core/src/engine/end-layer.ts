@@ -1,3 +1,4 @@
+import { AccelError } from '@accel/kernels';
 import type { LayerEnd } from '../policy/layer-end.js';
 import type { Part } from '../policy/part.js';
 import type { Batch } from './batch.js';
@@ -41,11 +42,15 @@ function shareOut(batch: Batch, item: number, layer: number, end: LayerEnd): voi
   const { state } = batch.item(item);
   const { parts, selector, allocator, cuts } = state;
   const ranking = selector?.ranking;
-  if (ranking === undefined || allocator === undefined || parts.budget === undefined) return;
+  const { budget } = parts;
+  if (ranking === undefined || allocator === undefined || budget === undefined) return;
   const { rows: average, window } = ranking.capacity(end);
-  withEnd(batch, item, layer, parts.budget, (seen) => {
+  withEnd(batch, item, layer, budget, (seen) => {
     const allotment = allocator.prefillEnd({ ...seen, average, window });
-    if (allotment === undefined) cuts.wait(layer);
+    if (allotment === undefined) {
+      if (allocator.settle === undefined) throw undecided(budget.id, layer);
+      cuts.wait(layer);
+    }
     if (allotment === undefined || allotment.rows < end.rows) {
       const scores = ranking.score(end);
       if (scores === undefined) return;
@@ -58,6 +63,13 @@ function shareOut(batch: Batch, item: number, layer: number, end: LayerEnd): voi
     }
     if (allotment !== undefined) cuts.give(layer, allotment);
   });
+}
+
+function undecided(id: string, layer: number): AccelError {
+  return new AccelError(
+    'ERR_ACCEL_POLICY',
+    `The budget part ${id} gave layer ${String(layer)} no share and has no settle() to do it later. Return an allotment from prefillEnd().`,
+  );
 }
 
 function endDecode(batch: Batch, item: number, layer: number): void {
@@ -104,6 +116,9 @@ function withEnd(
       state.reports.record(part, done);
     },
   };
-  hook(end);
-  if (queries !== window) queries?.dispose();
+  try {
+    hook(end);
+  } finally {
+    if (queries !== window) queries?.dispose();
+  }
 }

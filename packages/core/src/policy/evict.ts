@@ -1,29 +1,39 @@
 import { ops, Tensor } from '@accel/kernels';
 import type { LayerEnd } from './layer-end.js';
 
+type Layer = Pick<LayerEnd, 'kv' | 'layer' | 'stream'>;
+
 /**
  * Keeps the `rows` best rows of every head of a layer and returns the pages of the others; order stays.
  * @param scores float32 `[kvHeads, rows of the layer]`; the largest stay, of equal ones the older
- * @returns the scores of the rows that stayed when `keepScores`, owned by the caller
  */
-export function keepBest(end: LayerEnd, scores: Tensor, rows: number): void {
-  keepBestScores(end, scores, rows)?.dispose();
+export function keepBest(end: Layer, scores: Tensor, rows: number): void {
+  using index = chooseBest(end, scores, rows);
+  if (index !== undefined) keepChosen(end, index);
 }
 
 /** As {@link keepBest}. @returns the scores of the rows that stayed, owned by the caller; undefined when all did */
-export function keepBestScores(
-  { kv, layer, stream }: Pick<LayerEnd, 'kv' | 'layer' | 'stream'>,
-  scores: Tensor,
-  rows: number,
-): Tensor | undefined {
+export function keepBestScores(end: Layer, scores: Tensor, rows: number): Tensor | undefined {
+  using index = chooseBest(end, scores, rows);
+  if (index === undefined) return undefined;
+  const kept = Tensor.empty(end.stream.device, 'float32', index.shape);
+  ops.takeColumns(end.stream, kept, scores, index);
+  keepChosen(end, index);
+  return kept;
+}
+
+/** int32 `[kvHeads, rows]`, or undefined when that is all of them. */
+function chooseBest({ stream }: Layer, scores: Tensor, rows: number): Tensor | undefined {
   const [heads = 0, all = 0] = scores.shape;
   if (rows >= all) return undefined;
-  using index = Tensor.empty(stream.device, 'int32', [heads, rows]);
+  const index = Tensor.empty(stream.device, 'int32', [heads, rows]);
   ops.topk(stream, index, scores, { k: rows, largest: true });
-  const kept = Tensor.empty(stream.device, 'float32', [heads, rows]);
-  ops.takeColumns(stream, kept, scores, index);
+  return index;
+}
+
+function keepChosen({ kv, layer }: Layer, index: Tensor): void {
+  const [heads = 0, rows = 0] = index.shape;
   kv.compact(layer, index, new Array<number>(heads).fill(rows));
-  return kept;
 }
 
 /**

@@ -1,5 +1,14 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { appendBatch, compose, full, loadModel, type Model } from '../../src/index.js';
+import {
+  appendBatch,
+  compose,
+  freezePart,
+  full,
+  loadModel,
+  type Allocator,
+  type Model,
+  type PartSetup,
+} from '../../src/index.js';
 import { describeDevices } from '../devices.js';
 import { cascade, oldest } from './parts.js';
 import { needleDir, someTokens } from './support.js';
@@ -54,6 +63,23 @@ describeDevices('a budget part that decides late', (device) => {
     });
     await expect(aborted).rejects.toMatchObject({ code: 'ERR_ACCEL_ABORTED' });
     expect(sequence.view().rows(0, 0)).toBe(0);
+    sequence.dispose();
+    expect(model.pool.usedBytes).toBe(0);
+  });
+
+  test('that never decides is an error, and the sequence is as before', async () => {
+    const part = cascade(400);
+    const silent = freezePart({
+      ...part,
+      create: (setup: PartSetup): Allocator => ({
+        prefillEnd: () => undefined,
+        fork: () => silent.create(setup),
+        dispose: () => undefined,
+      }),
+    });
+    const sequence = model.sequence({ policy: compose(oldest(100, 4), silent) });
+    const prompt = sequence.append(someTokens(200, model.spec.vocabSize));
+    await expect(prompt).rejects.toMatchObject({ code: 'ERR_ACCEL_POLICY' });
     sequence.dispose();
     expect(model.pool.usedBytes).toBe(0);
   });
