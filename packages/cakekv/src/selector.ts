@@ -2,6 +2,7 @@ import {
   keepBest,
   removeRow,
   resolveBudget,
+  unmerged,
   type LayerEnd,
   type PartSetup,
   type Ranking,
@@ -62,7 +63,7 @@ export class CakeSelector implements Selector {
     if (end.rows <= most) return;
     if (end.rows === most + 1) this.#removeOne(end);
     else this.#removeMany(end, most);
-    end.report({ rowsIn: end.rows, rowsKept: most });
+    end.report({ rowsIn: end.rows, rowsKept: most, ...unmerged(end, end.rows - most) });
   }
 
   /** Rows per layer on average. A share of a short prompt never goes below the window and one row more. */

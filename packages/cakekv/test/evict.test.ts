@@ -1,6 +1,14 @@
 import { ops, Tensor } from '@accel/kernels';
-import { describeDevices, generated, readFloats, TestCache } from '@accel/testkit';
+import {
+  describeDevices,
+  generated,
+  layerEnd,
+  partSetup,
+  readFloats,
+  TestCache,
+} from '@accel/testkit';
 import { expect, it } from 'vitest';
+import { cakekv } from '../src/index.js';
 import { cakeOrder, cakeVictim } from '../src/ops.js';
 import { referenceOrder, referenceVictim } from '../src/reference.js';
 
@@ -125,5 +133,31 @@ describeDevices('cake_order', (device) => {
     const options = { attention: ATTENTION, order: ORDER, window: 8, size: 5 };
     cakeOrder(cache.stream, { victims }, cache.kv.kv(0), options);
     await expect(cache.stream.synchronize()).rejects.toMatchObject({ code: 'ERR_ACCEL_NAN' });
+  });
+});
+
+describeDevices('the receipt of a decode step', (device) => {
+  it.each([
+    { leaving: 1, merged: 1, note: undefined },
+    { leaving: 3, merged: 0, note: 'rows that left several at a time were not merged' },
+  ])('in which $leaving rows leave a head', ({ leaving, merged, note }) => {
+    const rows = 40;
+    using cache = cacheOf(device, 1, rows, { [ATTENTION]: positive(1, rows) });
+    const [, select] = cakekv({ budget: { tokens: rows - leaving }, observe: 8 });
+    const selector = select.create(partSetup(cache, { heads: 1 }, { tallies: [ATTENTION] }));
+    const reports: unknown[] = [];
+    let victims = 0;
+    selector.decodeEnd?.(
+      layerEnd(cache, {
+        phase: 'decode',
+        merge: () => (victims += 1),
+        report: (done) => reports.push(done),
+      }),
+    );
+    selector.dispose();
+    expect(victims).toBe(merged);
+    expect(cache.kv.rows(0, 0)).toBe(rows - leaving);
+    const done = { rowsIn: rows, rowsKept: rows - leaving };
+    expect(reports).toEqual([note === undefined ? done : { ...done, note }]);
   });
 });

@@ -1,6 +1,7 @@
 import {
   keepBest,
   removeRow,
+  unmerged,
   type LayerEnd,
   type PartSetup,
   type Ranking,
@@ -76,7 +77,7 @@ export class H2oSelector implements Selector {
       using scores = this.#score(end, recent);
       keepBest(end, scores, kept);
     }
-    end.report({ rowsIn: end.rows, rowsKept: kept });
+    end.report({ rowsIn: end.rows, rowsKept: kept, ...unmerged(end, end.rows - kept) });
   }
 
   #score({ layer, kv, rows, stream }: LayerEnd, recent: number): Tensor {

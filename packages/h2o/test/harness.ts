@@ -23,6 +23,7 @@ export class H2oHarness implements Disposable {
   /** What a budget part lets the layer hold. */
   budget: number | undefined;
   merge: LayerEnd['merge'];
+  readonly reports: Parameters<LayerEnd['report']>[0][] = [];
   seen = 0;
   #turn = -1;
   #phase: LayerEnd['phase'] = 'prefill';
@@ -133,6 +134,7 @@ export class H2oHarness implements Disposable {
       seen: this.seen,
       budget: this.budget,
       merge: this.merge,
+      report: (done) => this.reports.push(done),
     });
     if (this.#phase === 'prefill') this.#selector.prefillEnd(end);
     else this.#selector.decodeEnd?.(end);

@@ -97,5 +97,21 @@ describeDevices('H2O on any stream', (device) => {
       harness.end();
     }
     expect(seen).toEqual([6, 6]);
+    expect(harness.reports.at(-1)).toEqual({ rowsIn: 6, rowsKept: 5 });
+  });
+
+  it('says that rows which leave several at a time were not merged', async () => {
+    const shape = { heads: 1, kvHeads: 1, dim: DIM };
+    using harness = new H2oHarness(device, shape, { budget: { tokens: 5 }, recent: 2 });
+    harness.merge = () => expect.fail('several rows leave');
+    for (const m of [9, 1]) {
+      // The prompt leaves 5 rows; a budget part's 4 make the step too many by two.
+      harness.budget = m === 1 ? 4 : undefined;
+      const part = generated(harness.seen + 1, m * DIM, 3);
+      await harness.forward(part, part, part);
+      harness.end();
+    }
+    expect(harness.rows).toBe(4);
+    expect(harness.reports.at(-1)?.note).toMatch(/not merged/);
   });
 });

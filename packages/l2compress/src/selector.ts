@@ -2,6 +2,7 @@ import {
   keepBest,
   removeRow,
   resolveBudget,
+  unmerged,
   type LayerEnd,
   type PartSetup,
   type Ranking,
@@ -91,15 +92,13 @@ export class StepSelector extends PromptSelector {
     const share =
       end.budget === undefined ? this.capacity(end) : Math.max(end.budget, sink + recent);
     const kept = Math.min(rows, share);
-    let note: string | undefined;
     if (kept === rows - 1) this.#removeOne(end);
     else if (kept < rows) {
-      // A share leaves several rows to go at once, and merging is defined for single ones.
-      if (end.merge !== undefined) note = 'rows that left several at a time were not merged';
+      // A share leaves several rows to go at once.
       using scores = this.score(end);
       keepBest(end, scores, kept);
     }
-    end.report({ rowsIn: rows, rowsKept: kept, ...(note !== undefined && { note }) });
+    end.report({ rowsIn: rows, rowsKept: kept, ...unmerged(end, rows - kept) });
   }
 
   #removeOne(end: LayerEnd): void {

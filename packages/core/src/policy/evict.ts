@@ -51,6 +51,15 @@ export function removeRow(end: LayerEnd, victims: Tensor, keep: number): void {
   else gatherWithout(end, stale);
 }
 
+/**
+ * For a selector's report: merging is defined for rows that leave one by one, so when `leaving` rows go at once the
+ * receipt says that the policy's merge part got none of them. Empty where nothing was to be merged.
+ */
+export function unmerged({ merge }: Pick<LayerEnd, 'merge'>, leaving: number): { note?: string } {
+  if (merge === undefined || leaving <= 1) return {};
+  return { note: 'rows that left several at a time were not merged' };
+}
+
 /** For the rare step in which rows left at another place before, for example after the budget has changed. */
 function gatherWithout({ kv, layer, rows, stream }: LayerEnd, stale: number): void {
   const { heads } = kv.shape;
