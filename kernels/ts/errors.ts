@@ -32,6 +32,8 @@ export type AccelErrorCode =
   | 'ERR_ACCEL_FILE'
   /** A weight file is damaged or does not fit the model. */
   | 'ERR_ACCEL_WEIGHTS'
+  /** A file with a saved sequence is damaged, or does not fit the model or the policy. */
+  | 'ERR_ACCEL_SAVED_SEQUENCE'
   /** A model configuration lacks a key or has an invalid one. */
   | 'ERR_ACCEL_CONFIG'
   /** The model's architecture is not supported. */

@@ -8,7 +8,18 @@ export { dtypeBytes, type DType, type TypedArray } from './dtype.js';
 export { AccelError, type AccelErrorCode } from './errors.js';
 export { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from './half.js';
 export type { KvArg } from './kv-arg.js';
-export { kvBatch, KvSequence, type KvBytes, type KvShape } from './kv-sequence.js';
+export { kvLayerBytes, type KvLayerRows } from './kv-layer.js';
+export {
+  encodeBatch,
+  kvBatch,
+  KvSequence,
+  type KvBytes,
+  type KvEncodeDue,
+  type KvEncodeRule,
+  type KvEncodeRules,
+  type KvItems,
+  type KvShape,
+} from './kv-sequence.js';
 export { MappedFile } from './mapped-file.js';
 export { builtinOps, loadOpLibrary, type Op, type OpLibrary } from './op-library.js';
 export * as ops from './ops.js';

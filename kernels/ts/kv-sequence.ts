@@ -1,6 +1,7 @@
 import { dtypeIndex, type DType } from './dtype.js';
 import { AccelError } from './errors.js';
 import { KvArg } from './kv-arg.js';
+import type { KvLayerRows } from './kv-layer.js';
 import { growValues, native, values, whole } from './native.js';
 import type { PagePool } from './page-pool.js';
 import { Resource } from './resource.js';
@@ -19,13 +20,52 @@ export interface KvShape {
    * `ops.tally…` write and read them.
    */
   readonly tallies?: number;
+  /**
+   * `'implied'`: no row ever leaves, except from the end, so the position of row r is r and is not stored. Default
+   * `'stored'`.
+   */
+  readonly positions?: 'stored' | 'implied';
+  /** How a codec lays out keys and values that it holds, if there is one. */
+  readonly encoded?: { readonly keys?: KvItems; readonly values?: KvItems };
+}
+
+/**
+ * Layout of encoded rows: after a header, item i holds rows `[i · rows, (i + 1) · rows)`. Bytes are multiples of 16. What is
+ * inside is the affair of the op that encodes.
+ */
+export interface KvItems {
+  readonly rows: number;
+  readonly bytes: number;
+  /** Default 0. */
+  readonly header?: number;
+}
+
+/** Which of n rows are to be encoded: the oldest `floor((n − keep) / block) · block`, never fewer than there are. */
+export interface KvEncodeRule {
+  readonly block: number;
+  readonly keep: number;
+}
+
+/** The most keys and values that a head has to encode. */
+export interface KvEncodeDue {
+  readonly keys: number;
+  readonly values: number;
+}
+
+/** Rules for {@link KvSequence.encode}; what has none stays as it is. */
+export interface KvEncodeRules {
+  readonly keys?: KvEncodeRule;
+  readonly values?: KvEncodeRule;
 }
 
 /** Size of a cache. */
 export interface KvBytes {
   /** Pages it holds × page size. A page shared with a fork counts in both. */
   readonly measured: number;
-  /** Rows × (2 · headDim · bytes of the dtype + 4 · (1 + tallies)): a key, a value, a position and the tallies. */
+  /**
+   * Plain keys and values × headDim × bytes of the dtype, encoded ones by the share they have of an item, and rows ×
+   * 4 · (1 + tallies) where positions are stored.
+   */
   readonly arithmetic: number;
   readonly pages: number;
 }
@@ -47,17 +87,7 @@ export class KvSequence extends Resource {
    * @throws AccelError `ERR_ACCEL_ARGUMENT`, `ERR_ACCEL_DTYPE`, `ERR_ACCEL_DISPOSED`
    */
   constructor(pool: PagePool, shape: KvShape, id?: number) {
-    super(
-      id ??
-        native().kvCreate(
-          pool.id,
-          whole(shape.layers, 'layers'),
-          whole(shape.heads, 'heads'),
-          whole(shape.headDim, 'headDim'),
-          dtypeIndex(shape.dtype),
-          whole(shape.tallies ?? 0, 'tallies'),
-        ),
-    );
+    super(id ?? create(pool, shape));
     this.pool = pool;
     this.shape = shape;
   }
@@ -116,6 +146,59 @@ export class KvSequence extends Resource {
     native().kvTruncate(this.id, whole(layer, 'layer'), whole(rows, 'rows'));
   }
 
+  /**
+   * Hands the oldest rows of a layer over to a codec. Room for what the rules ask for is made, `run` enqueues the op that
+   * encodes (it finds those rows in both forms), then the pages of the plain rows go back to the pool. Encoded rows are
+   * there for ops with a `kv+` argument only, and do not leave any more. If `run` throws, rows stay plain.
+   * @param run gets the layer, and the most rows that a head has to encode: of keys or values, and of each
+   * @throws AccelError `ERR_ACCEL_OUT_OF_MEMORY` when the pool is too full; then nothing has changed. `ERR_ACCEL_KV_GAP` when
+   *   rows have left in the middle and the cache was not compacted.
+   */
+  encode(
+    layer: number,
+    rules: KvEncodeRules,
+    run: (kv: KvArg, most: number, due: KvEncodeDue) => void,
+  ): void {
+    encodeBatch([this], layer, rules, run);
+  }
+
+  /** Encoded keys and values of a (layer, head). */
+  encodedRows(layer: number, head: number): { keys: number; values: number } {
+    native().kvEncoded(this.id, whole(layer, 'layer'), whole(head, 'head'));
+    const [keys = 0, encodedValues = 0] = values();
+    return { keys, values: encodedValues };
+  }
+
+  /** Rows of all heads of a layer. */
+  layerRows(layer: number): KvLayerRows {
+    const heads = Array.from({ length: this.shape.heads }, (_, head) => head);
+    const encoded = heads.map((head) => this.encodedRows(layer, head));
+    return {
+      rows: heads.map((head) => this.rows(layer, head)),
+      encodedKeys: encoded.map(({ keys }) => keys),
+      encodedValues: encoded.map((head) => head.values),
+    };
+  }
+
+  /**
+   * Makes room for a layer that was copied out with `ops.kvExport`, to be filled with `ops.kvImport`: as if rows had been
+   * appended and some encoded. The layer must be empty.
+   * @throws AccelError `ERR_ACCEL_ARGUMENT`; `ERR_ACCEL_OUT_OF_MEMORY` when the pool is too full, then nothing has changed
+   */
+  restore(layer: number, { rows, encodedKeys, encodedValues }: KvLayerRows): void {
+    const { heads } = this.shape;
+    const lists = [rows, encodedKeys, encodedValues];
+    if (lists.some((list) => list.length !== heads)) {
+      throw new AccelError(
+        'ERR_ACCEL_ARGUMENT',
+        `restore needs rows, encodedKeys and encodedValues of each of the ${heads} heads.`,
+      );
+    }
+    const to = 3 * heads > values().length ? growValues(3 * heads) : values();
+    for (const [i, count] of lists.flat().entries()) to[i] = whole(count, 'a count');
+    native().kvRestore(this.id, whole(layer, 'layer'));
+  }
+
   /** Rows of a (layer, head). */
   rows(layer: number, head: number): number {
     return native().kvRows(this.id, whole(layer, 'layer'), whole(head, 'head'));
@@ -149,9 +232,65 @@ export class KvSequence extends Resource {
   }
 }
 
+function create(pool: PagePool, shape: KvShape): number {
+  const { positions = 'stored', encoded = {} } = shape;
+  const to = values();
+  for (const [i, items] of [encoded.keys, encoded.values].entries()) {
+    to[3 * i] = whole(items?.rows ?? 0, 'rows of an item');
+    to[3 * i + 1] = whole(items?.bytes ?? 0, 'bytes of an item');
+    to[3 * i + 2] = whole(items?.header ?? 0, 'header');
+  }
+  return native().kvCreate(
+    pool.id,
+    whole(shape.layers, 'layers'),
+    whole(shape.heads, 'heads'),
+    whole(shape.headDim, 'headDim'),
+    dtypeIndex(shape.dtype),
+    whole(shape.tallies ?? 0, 'tallies'),
+    Number(positions === 'stored'),
+  );
+}
+
+/** {@link KvSequence.encode} for a layer of several caches, with one op for all of them. */
+export function encodeBatch(
+  sequences: readonly KvSequence[],
+  layer: number,
+  { keys, values: rule }: KvEncodeRules,
+  run: (kv: KvArg, most: number, due: KvEncodeDue) => void,
+): void {
+  const begun: KvSequence[] = [];
+  const due = { keys: 0, values: 0 };
+  let done = false;
+  try {
+    for (const sequence of sequences) {
+      native().kvEncodeBegin(
+        sequence.id,
+        whole(layer, 'layer'),
+        whole(keys?.block ?? 0, 'keys.block'),
+        whole(keys?.keep ?? 0, 'keys.keep'),
+        whole(rule?.block ?? 0, 'values.block'),
+        whole(rule?.keep ?? 0, 'values.keep'),
+      );
+      begun.push(sequence);
+      const [dueKeys = 0, dueValues = 0] = values();
+      due.keys = Math.max(due.keys, dueKeys);
+      due.values = Math.max(due.values, dueValues);
+    }
+    const [only] = sequences;
+    run(
+      sequences.length === 1 && only !== undefined ? only.kv(layer) : kvBatch(sequences, layer),
+      Math.max(due.keys, due.values),
+      due,
+    );
+    done = true;
+  } finally {
+    for (const sequence of begun) native().kvEncodeEnd(sequence.id, layer, Number(done));
+  }
+}
+
 /**
  * A layer of several caches as one argument: a batch, in this order. All must be of one pool and have the same heads,
- * headDim, dtype and tallies.
+ * headDim, dtype, positions, tallies and encoded rows.
  */
 export function kvBatch(sequences: readonly KvSequence[], layer: number): KvArg {
   if (sequences.length === 0) {

@@ -60,12 +60,24 @@ export interface Native {
     headDim: number,
     dtype: number,
     tallies: number,
+    positions: number,
   ): number;
   kvReserve(sequence: number, layer: number, rows: number): void;
   kvDrop(sequence: number, layer: number, at: number, count: number): void;
   kvCanDrop(sequence: number, layer: number, at: number, count: number): boolean;
   kvTruncate(sequence: number, layer: number, rows: number): void;
   kvRows(sequence: number, layer: number, head: number): number;
+  kvEncodeBegin(
+    sequence: number,
+    layer: number,
+    keyBlock: number,
+    keysKept: number,
+    valueBlock: number,
+    valuesKept: number,
+  ): void;
+  kvEncodeEnd(sequence: number, layer: number, done: number): void;
+  kvEncoded(sequence: number, layer: number, head: number): void;
+  kvRestore(sequence: number, layer: number): void;
   kvBytes(sequence: number): void;
   kvFork(sequence: number): number;
   kvOwn(sequence: number, layer: number): void;

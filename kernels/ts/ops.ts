@@ -11,6 +11,7 @@ import type { Stream } from './stream.js';
 import type { Tensor } from './tensor.js';
 
 export * from './tally-ops.js';
+export * from './transfer-ops.js';
 
 /** How scores of the query heads of one group become one row per key-value head; `none` keeps the query heads. */
 export type GroupReduce = 'none' | 'mean' | 'max' | 'sum';
@@ -218,7 +219,8 @@ export function kvGather(
 }
 
 /**
- * Copies a cache layer out of its pages. Rows that a head does not have are 0, their positions −1.
+ * Copies a cache layer out of its pages. Rows that a head does not have are 0, their positions −1. Keys or values of which
+ * some are encoded are refused: the codec's own op reads those.
  * @param k `[Hk, n, d]` or null @param v `[Hk, n, d]` or null @param positions int32 `[Hk, n]` or null
  * @param kv one sequence
  */

@@ -57,7 +57,7 @@ struct KvPages {
   int32_t rows_per_page;
   int32_t records_per_page;
   int32_t row_bytes;          // of a key or value row
-  int32_t record_words;       // 1 + tallies
+  int32_t record_words;       // 1 + tallies; 0: no records, row r has position r
 
   __device__ const accel_kv_head& at(int sequence, int h) const { return head[sequence * heads + h]; }
   __device__ static int slot(const accel_kv_head& h, int row) { return row < h.gap_at ? row : row + h.gap; }
@@ -76,6 +76,13 @@ struct KvPages {
   __device__ float* tally(const accel_kv_head& h, int r, int which) const {
     return reinterpret_cast<float*>(record(h, r)) + 1 + which;
   }
+  __device__ int32_t position(const accel_kv_head& h, int r) const { return record_words == 0 ? r : record(h, r)[0]; }
+  // A place in a stream of encoded items: `pages` is the head's encoded_key_pages or encoded_value_pages. Valid up to the
+  // next multiple of 16.
+  __device__ uint8_t* stream(const int32_t* pages, int64_t byte) const {
+    const int page = static_cast<int>(byte / page_bytes);
+    return base + pages[page] * page_bytes + (byte - page * page_bytes);
+  }
 };
 
 inline KvPages kv_pages(const accel_kv& kv) {
@@ -87,7 +94,7 @@ inline KvPages kv_pages(const accel_kv& kv) {
           kv.rows_per_page,
           kv.records_per_page,
           static_cast<int32_t>(kv.head_dim * (kv.dtype.bits / 8)),
-          1 + kv.tallies};
+          kv.record_bytes / 4};
 }
 
 // ---- data errors

@@ -96,6 +96,7 @@ class KvHead {
       : kv_(kv), head_(kv.head[sequence * kv.heads + head]) {}
 
   int rows() const { return head_.rows; }
+  const accel_kv_head& head() const { return head_; }
   template <class T>
   T* key(int64_t r) const {
     return reinterpret_cast<T*>(row(head_.key_pages, r, kv_.rows_per_page, row_bytes()));
@@ -108,14 +109,29 @@ class KvHead {
   const int32_t* record(int64_t r) const {
     return reinterpret_cast<int32_t*>(row(head_.record_pages, r, kv_.records_per_page, record_bytes()));
   }
+  int32_t position(int64_t r) const { return kv_.record_bytes == 0 ? static_cast<int32_t>(r) : record(r)[0]; }
   float tally(int64_t r, int which) const { return from_bits(static_cast<uint32_t>(record(r)[1 + which])); }
   void set_tally(int64_t r, int which, float value) const {
     memcpy(row(head_.record_pages, r, kv_.records_per_page, record_bytes()) + 4 * (1 + which), &value, 4);
   }
+  // A place in the stream of encoded keys or values; valid up to the next multiple of 16.
+  uint8_t* encoded_key(int64_t byte) const { return stream(head_.encoded_key_pages, byte); }
+  uint8_t* encoded_value(int64_t byte) const { return stream(head_.encoded_value_pages, byte); }
+  // Copies bytes [at, at + n) of such a stream out of its pages, or into them; multiples of 16.
+  void read_encoded(const int32_t* pages, int64_t at, int64_t n, void* to) const {
+    for (int64_t i = 0; i < n; i += 16) memcpy(static_cast<uint8_t*>(to) + i, stream(pages, at + i), 16);
+  }
+  void write_encoded(const int32_t* pages, int64_t at, int64_t n, const void* from) const {
+    for (int64_t i = 0; i < n; i += 16) memcpy(stream(pages, at + i), static_cast<const uint8_t*>(from) + i, 16);
+  }
 
  private:
   int64_t row_bytes() const { return static_cast<int64_t>(kv_.head_dim) * (kv_.dtype.bits / 8); }
-  int64_t record_bytes() const { return 4ll * (1 + kv_.tallies); }
+  int64_t record_bytes() const { return kv_.record_bytes; }
+  uint8_t* stream(const int32_t* pages, int64_t byte) const {
+    const int64_t page = byte / kv_.page_bytes;
+    return kv_.base + pages[page] * kv_.page_bytes + (byte - page * kv_.page_bytes);
+  }
   uint8_t* row(const int32_t* pages, int64_t r, int64_t per_page, int64_t bytes) const {
     const int64_t slot = r < head_.gap_at ? r : r + head_.gap, page = slot / per_page;
     return kv_.base + pages[page] * kv_.page_bytes + (slot - page * per_page) * bytes;

@@ -11,8 +11,9 @@
 //          for the device, never reads device data and takes memory only from `scratch` and `upload`, so that the
 //          runtime may capture it into a graph. Device code helpers are in accel/cuda.cuh.
 //
-// Signature grammar: "name:type, name:type" with type = tensor | tensor? | int | float | ints | kv.
-// By convention outputs come first. A `tensor?` may be absent: its `tensor` pointer is then NULL.
+// Signature grammar: "name:type, name:type" with type = tensor | tensor? | int | float | ints | kv | kv+.
+// By convention outputs come first. A `tensor?` may be absent: its `tensor` pointer is then NULL. A `kv+` may have rows
+// that a codec has encoded; an op that takes a plain `kv` is never given such rows.
 #ifndef ACCEL_OP_H
 #define ACCEL_OP_H
 
@@ -25,7 +26,7 @@
 extern "C" {
 #endif
 
-#define ACCEL_OP_ABI 3u
+#define ACCEL_OP_ABI 4u
 #define ACCEL_OK 0
 #define ACCEL_FAILED 1
 
@@ -53,18 +54,40 @@ typedef struct accel_ints {
 //   s(r) = r < gap_at ? r : r + gap
 // and slot s lives in page pages[s / rows_per_page] at row s % rows_per_page of that page. Keys, values and records
 // have page lists of their own, with the same slots. The gap lets rows leave in front of the newest ones in O(1).
+//
+// A codec may hold the oldest keys and values in a format of its own. Keys of rows [0, encoded_keys) are encoded, in items
+// (accel_kv_items) that form a stream of bytes through their pages: byte x is byte x % page_bytes of page
+// encoded_key_pages[x / page_bytes]. Keys of rows [plain_keys, rows) are plain, in the slots above. While an op encodes,
+// rows [plain_keys, encoded_keys) are there in both forms: those it reads and those it writes. Otherwise the two numbers
+// are equal. The same for values; the two boundaries may differ. A head with encoded rows has no gap. Until a sequence is
+// encoded for the first time there is no header either, and the two lists are NULL.
 typedef struct accel_kv_head {
   const int32_t* key_pages;
   const int32_t* value_pages;
   const int32_t* record_pages;
+  const int32_t* encoded_key_pages;
+  const int32_t* encoded_value_pages;
   int32_t rows;
   int32_t gap_at;
   int32_t gap;
+  int32_t plain_keys;
+  int32_t plain_values;
+  int32_t encoded_keys;
+  int32_t encoded_values;
 } accel_kv_head;
+
+// How a codec lays out encoded rows: after a header, item i holds rows [i * rows, (i + 1) * rows). All bytes are multiples
+// of 16, so that a piece of 16 bytes never lies in two pages. What is inside is the codec's own affair.
+typedef struct accel_kv_items {
+  int32_t rows;                    // 0: there are none
+  int32_t bytes;
+  int32_t header;
+} accel_kv_items;
 
 // One layer's cache for a batch of sequences. Page p starts at base + p * page_bytes. A key or value row is head_dim
 // elements of dtype. A row's record is its original position, one int32, and `tallies` float32 numbers that follow the
-// row wherever it goes (attention received so far, say); a record is 4 * (1 + tallies) bytes.
+// row wherever it goes (attention received so far, say): record_bytes = 4 * (1 + tallies). Where no row ever leaves,
+// there are no records (record_bytes 0) and the position of row r is r.
 typedef struct accel_kv {
   uint8_t* base;
   int64_t page_bytes;
@@ -74,7 +97,10 @@ typedef struct accel_kv {
   int32_t heads;
   int32_t rows_per_page;           // keys and values
   int32_t records_per_page;
+  int32_t record_bytes;
   int32_t tallies;
+  accel_kv_items encoded_key;
+  accel_kv_items encoded_value;
   const accel_kv_head* head;       // [sequences * heads], sequence major; host memory
   // CUDA only. The same array in device memory, its page lists too. A launch may be captured into a graph and replayed
   // with other rows: kernels take counts from device_head, and grids are chosen by row_limit, which no head exceeds.

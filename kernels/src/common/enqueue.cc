@@ -75,8 +75,20 @@ void put_mirrored(Backend& backend, Command& command, accel_kv& kv, const KvView
     heads[i].key_pages = table.mirrored(backend, heads[i].key_pages);
     heads[i].value_pages = table.mirrored(backend, heads[i].value_pages);
     heads[i].record_pages = table.mirrored(backend, heads[i].record_pages);
+    if (heads[i].encoded_key_pages == nullptr) continue;
+    heads[i].encoded_key_pages = table.mirrored(backend, heads[i].encoded_key_pages);
+    heads[i].encoded_value_pages = table.mirrored(backend, heads[i].encoded_value_pages);
   }
   kv.device_head = heads;
+}
+
+// An op that knows plain rows only would read pages that are not there any more.
+void refuse_encoded(const OpEntry& entry, const OpParameter& parameter, const KvView& view) {
+  for (const accel_kv_head& head : view.heads) {
+    if (head.encoded_keys == 0 && head.encoded_values == 0) continue;
+    fail("ERR_ACCEL_ARGUMENT", "%s: the oldest rows of argument \"%s\" are encoded, which this op cannot read",
+         entry.op->name, parameter.name.c_str());
+  }
 }
 
 void put(Stream& stream, Command& command, const OpEntry& entry, size_t index, const HostArg& arg) {
@@ -120,6 +132,7 @@ void put(Stream& stream, Command& command, const OpEntry& entry, size_t index, c
              "%s: argument \"%s\" belongs to a page pool of another stream; a pool's pages are only used on its stream",
              entry.op->name, parameter.name.c_str());
       }
+      if (!parameter.encoded) refuse_encoded(entry, parameter, *arg.kv);
       auto* kv = command.arena_take<accel_kv>(1);
       auto* heads = command.arena_take<accel_kv_head>(arg.kv->heads.size());
       std::copy(arg.kv->heads.begin(), arg.kv->heads.end(), heads);
@@ -144,9 +157,22 @@ void KvView::describe(KvSequence& sequence) {
   kv.heads = shape.heads;
   kv.rows_per_page = sequence.rows_per_page();
   kv.records_per_page = sequence.records_per_page();
+  kv.record_bytes = static_cast<int32_t>(shape.record_bytes());
   kv.tallies = shape.tallies;
+  kv.encoded_key = shape.encoded_key;
+  kv.encoded_value = shape.encoded_value;
   stream = &sequence.pool().stream();
   holds.push_back(&sequence.pool());
+}
+
+bool KvView::alike(const KvShape& shape) const {
+  const auto same = [](const accel_kv_items& a, const accel_kv_items& b) {
+    return a.rows == b.rows && a.bytes == b.bytes && a.header == b.header;
+  };
+  const accel_dtype dtype = dtype_code(shape.dtype);
+  return shape.heads == kv.heads && shape.head_dim == kv.head_dim && dtype.code == kv.dtype.code &&
+         dtype.bits == kv.dtype.bits && static_cast<int32_t>(shape.record_bytes()) == kv.record_bytes &&
+         same(shape.encoded_key, kv.encoded_key) && same(shape.encoded_value, kv.encoded_value);
 }
 
 void KvView::add(KvSequence& sequence, int32_t layer) {
@@ -155,10 +181,9 @@ void KvView::add(KvSequence& sequence, int32_t layer) {
     describe(sequence);
   } else if (sequence.pool().base() != kv.base) {
     fail("ERR_ACCEL_BATCH", "sequences of one call must share one page pool");
-  } else if (accel_dtype dtype = dtype_code(shape.dtype); shape.heads != kv.heads || shape.head_dim != kv.head_dim ||
-                                                          dtype.code != kv.dtype.code || dtype.bits != kv.dtype.bits ||
-                                                          shape.tallies != kv.tallies) {
-    fail("ERR_ACCEL_BATCH", "sequences of one call must have the same heads, headDim, dtype and tallies");
+  } else if (!alike(shape)) {
+    fail("ERR_ACCEL_BATCH",
+         "sequences of one call must have the same heads, headDim, dtype, positions, tallies and encoded rows");
   }
   KvTable& table = sequence.table(layer);
   holds.push_back(&table);

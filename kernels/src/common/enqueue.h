@@ -33,6 +33,8 @@ struct KvView {
 
  private:
   void describe(KvSequence& sequence);
+  // Whether a sequence of this shape goes with those that are there.
+  bool alike(const KvShape& shape) const;
 };
 
 // One argument as the caller gives it. `kind` 0 is an absent optional tensor.

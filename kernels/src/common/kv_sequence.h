@@ -3,7 +3,9 @@
 #ifndef ACCEL_COMMON_KV_SEQUENCE_H
 #define ACCEL_COMMON_KV_SEQUENCE_H
 
+#include <algorithm>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "common/dtype.h"
@@ -17,15 +19,30 @@ struct KvShape {
   int32_t heads;
   int32_t head_dim;
   DType dtype;
-  int32_t tallies = 0;  // numbers that follow a row, beside its position
+  int32_t tallies = 0;           // numbers that follow a row, beside its position
+  bool positions = true;         // false: no row ever leaves, so row r has position r and there are no records
+  accel_kv_items encoded_key{};  // rows 0: keys are never encoded
+  accel_kv_items encoded_value{};
   size_t row_bytes() const { return head_dim * dtype_bytes(dtype); }
-  size_t record_bytes() const { return sizeof(int32_t) + tallies * sizeof(float); }
+  size_t record_bytes() const { return positions ? sizeof(int32_t) + tallies * sizeof(float) : 0; }
 };
 
 struct KvBytes {
   size_t measured;    // pages of this sequence × page size; a page shared with a fork counts in both
-  size_t arithmetic;  // rows × (key + value + record)
+  size_t arithmetic;  // what rows, encoded rows, headers and records take
   size_t pages;
+};
+
+// The most keys and values that a head has to encode.
+struct KvEncodeDue {
+  int32_t keys = 0;
+  int32_t values = 0;
+};
+
+// Which rows a codec holds of n: the oldest floor((n - keep) / block) * block.
+struct KvEncodeRule {
+  int32_t block = 0;  // 0: none
+  int32_t keep = 0;
 };
 
 class KvSequence final : public RefCounted {
@@ -49,6 +66,16 @@ class KvSequence final : public RefCounted {
   void drop(int32_t layer, int32_t at, int32_t count);
   // Keeps the first `rows` rows of every head.
   void truncate(int32_t layer, int32_t rows);
+  // Makes room for the rows that the rules want encoded, which are then there in both forms; what is enqueued next
+  // encodes them, and `encode_end` lets their plain pages go, or, when that was not `done`, the room. Returns the most rows
+  // that a head has to encode.
+  KvEncodeDue encode_begin(int32_t layer, KvEncodeRule keys, KvEncodeRule values);
+  void encode_end(int32_t layer, bool done);
+  // Encoded keys and values of a head.
+  std::pair<int32_t, int32_t> encoded(int32_t layer, int32_t head) const;
+  // As if `encode_begin` and `encode_end` had led to these rows, one entry a head, in an empty layer: for a cache that
+  // is read from a file.
+  void restore(int32_t layer, const int32_t* rows, const int32_t* encoded_keys, const int32_t* encoded_values);
   int32_t rows(int32_t layer, int32_t head) const;
   KvBytes bytes() const;
   Ref<KvSequence> fork();
@@ -66,9 +93,15 @@ class KvSequence final : public RefCounted {
     int32_t rows = 0;
     int32_t gap_at = 0;
     int32_t gap = 0;
+    int32_t plain_keys = 0;
+    int32_t plain_values = 0;
+    int32_t encoded_keys = 0;
+    int32_t encoded_values = 0;
+    bool opened = false;  // the headers of encoded rows are there
     int32_t slots() const { return rows + gap; }
+    int32_t encoded() const { return std::max(encoded_keys, encoded_values); }
   };
-  // Pages [begin, end) that lie completely inside a gap: their memory has gone back.
+  // Pages [begin, end) of a list.
   struct Span {
     int32_t begin;
     int32_t end;
@@ -85,13 +118,33 @@ class KvSequence final : public RefCounted {
   Layer& at_layer(int32_t layer);
   const Layer& at_layer(int32_t layer) const { return const_cast<KvSequence*>(this)->at_layer(layer); }
   // Makes the table safe to overwrite below its end, and large enough.
-  KvTable& writable(Layer& layer, bool overwrite, int32_t row_pages, int32_t record_pages);
+  KvTable& writable(Layer& layer, bool overwrite, const KvCounts& pages);
   static bool touches_gap(const Head& head, int32_t at, int32_t count);
-  static Span dead(const Head& head, int32_t per_page);
-  void release_span(const int32_t* pages, int32_t begin, int32_t end);
+  // Slots on a page of keys, values or records; 0 for a list that this sequence does not have.
+  int32_t per_page(KvList list) const { return list == KvList::records ? records_per_page_ : rows_per_page_; }
+  static bool is_encoded(KvList list) { return list >= KvList::encoded_keys; }
+  int64_t encoded_bytes(const Head& head, KvList list) const;
+  // Pages of a list that a head needs: from the first plain row (encoded ones are before it) to the end.
+  Span span(const Head& head, KvList list) const;
+  // Those of them that lie completely inside the gap: their memory has gone back.
+  Span dead(const Head& head, KvList list) const;
   // Calls visit(entry) for every page of a layer that is in memory.
   template <class F>
   void each_page(Layer& layer, const F& visit);
+  // A head becomes `next`, which has fewer pages: those it no longer needs go back.
+  void shrink(Layer& layer, int32_t head, const Head& next);
+  // A head becomes `next`, which has more pages, all at the ends of lists. `look` counts the pages that takes and says
+  // what the table must be able to hold; `grow` takes them. Pages that will be written to get owned.
+  struct Growth {
+    size_t wanted = 0;
+    bool overwrite = false;
+    KvCounts pages;
+  };
+  void look(Layer& layer, int32_t head, const Head& next, Growth& growth);
+  void grow(Layer& layer, int32_t head, const Head& next, std::vector<int32_t>& copies);
+  void grow_all(Layer& layer, const std::vector<Head>& next);
+  // First page of a list that is written to when a head grows to `next`.
+  int32_t first_written(const Head& head, const Head& next, KvList list) const;
   // Replaces a shared page by one of its own; `copies` gets both numbers.
   void own_page(int32_t& page, std::vector<int32_t>& copies);
   void copy_pages(std::vector<int32_t> copies);
@@ -99,14 +152,12 @@ class KvSequence final : public RefCounted {
   void truncate_head(Layer& layer, int32_t head, int32_t rows);
   void grow_gap(Layer& layer, int32_t head, int32_t at, int32_t count);
   void close_gap(Layer& layer, int32_t head);
-  int32_t row_pages_of(int32_t slots) const { return (slots + rows_per_page_ - 1) / rows_per_page_; }
-  int32_t record_pages_of(int32_t slots) const { return (slots + records_per_page_ - 1) / records_per_page_; }
 
   Ref<PagePool> pool_;
   KvShape shape_;
   int32_t rows_per_page_;
-  int32_t records_per_page_;
-  int32_t erase_unit_;  // slots whose table entries can go together: whole pages of rows and of records
+  int32_t records_per_page_;  // 0: no records
+  int32_t erase_unit_;        // slots whose table entries can go together: whole pages of rows and of records
   std::vector<Layer> layers_;
   size_t pages_ = 0;
   bool disposed_ = false;

@@ -9,17 +9,13 @@ namespace accel {
 template <class F>
 void KvSequence::each_page(Layer& layer, const F& visit) {
   for (int32_t h = 0; h < shape_.heads; h++) {
-    const Head& head = layer.heads[h];
-    auto list = [&](int32_t* pages, int32_t per_page) {
-      Span gone = dead(head, per_page);
-      int32_t end = (head.slots() + per_page - 1) / per_page;
-      for (int32_t i = 0; i < end; i++) {
+    for (KvList list : kKvLists) {
+      const Span live = span(layer.heads[h], list), gone = dead(layer.heads[h], list);
+      int32_t* pages = layer.table->list(list, h);
+      for (int32_t i = live.begin; i < live.end; i++) {
         if (!gone.contains(i)) visit(pages[i]);
       }
-    };
-    list(layer.table->keys(h), rows_per_page_);
-    list(layer.table->values(h), rows_per_page_);
-    list(layer.table->records(h), records_per_page_);
+    }
   }
 }
 
@@ -29,7 +25,7 @@ Ref<KvSequence> KvSequence::fork() {
   for (int32_t l = 0; l < shape_.layers; l++) {
     Layer& from = layers_[l];
     Layer& to = child->layers_[l];
-    to.table = from.table->clone(0, 0);
+    to.table = from.table->clone({});
     to.heads = from.heads;
     each_page(from, [&](int32_t page) { pool_->retain_page(page); });
     to.maybe_shared = from.maybe_shared = true;
@@ -46,7 +42,7 @@ void KvSequence::own(int32_t layer_index) {
   each_page(layer, [&](int32_t page) { wanted += pool_->shared(page); });
   if (wanted > 0) {
     pool_->require(wanted);
-    writable(layer, true, 0, 0);
+    writable(layer, true, {});
     std::vector<int32_t> copies;
     each_page(layer, [&](int32_t& page) { own_page(page, copies); });
     copy_pages(std::move(copies));

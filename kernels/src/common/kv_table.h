@@ -1,4 +1,5 @@
-// The page lists of one layer of one sequence: for every head the pages of keys, of values and of records.
+// The page lists of one layer of one sequence: for every head those of keys, of values, of records, and of keys and
+// values that a codec has encoded.
 //
 // Commands on the stream keep a table alive and read it later, so entries that a command may have seen never change:
 // new entries are appended in place, anything else happens in a copy unless nobody but the sequence holds the table.
@@ -9,8 +10,8 @@
 #define ACCEL_COMMON_KV_TABLE_H
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "common/command.h"
@@ -19,28 +20,37 @@
 
 namespace accel {
 
+enum class KvList { keys, values, records, encoded_keys, encoded_values };
+constexpr std::array kKvLists = {KvList::keys, KvList::values, KvList::records, KvList::encoded_keys,
+                                 KvList::encoded_values};
+// One number for each list.
+class KvCounts {
+ public:
+  int32_t& operator[](KvList list) { return counts_[static_cast<size_t>(list)]; }
+  int32_t operator[](KvList list) const { return counts_[static_cast<size_t>(list)]; }
+
+ private:
+  std::array<int32_t, kKvLists.size()> counts_{};
+};
+
 class KvTable final : public RefCounted {
  public:
-  KvTable(int32_t heads, int32_t row_pages, int32_t record_pages)
-      : row_capacity_(row_pages),
-        record_capacity_(record_pages),
-        stride_(2 * row_pages + record_pages),
-        entries_(static_cast<size_t>(heads) * stride_, -1),
-        row_end_(heads, 0),
-        record_end_(heads, 0),
-        sent_rows_(heads, 0),
-        sent_records_(heads, 0) {}
+  // `capacity`: pages a head, of each list.
+  KvTable(int32_t heads, const KvCounts& capacity) : capacity_(capacity), ends_(heads), sent_(heads) {
+    for (KvList list : kKvLists) {
+      begin_[list] = stride_;
+      stride_ += capacity[list];
+    }
+    entries_.assign(static_cast<size_t>(heads) * stride_, -1);
+  }
 
-  int32_t row_capacity() const { return row_capacity_; }
-  int32_t record_capacity() const { return record_capacity_; }
-
-  int32_t* keys(int32_t head) { return &entries_[static_cast<size_t>(head) * stride_]; }
-  int32_t* values(int32_t head) { return keys(head) + row_capacity_; }
-  int32_t* records(int32_t head) { return keys(head) + 2 * row_capacity_; }
-
+  int32_t heads() const { return static_cast<int32_t>(ends_.size()); }
+  const KvCounts& capacity() const { return capacity_; }
+  int32_t* list(KvList list, int32_t head) {
+    return entries_.data() + static_cast<size_t>(head) * stride_ + begin_[list];
+  }
   // One past the last entry ever written: a command may have seen everything below.
-  int32_t& row_end(int32_t head) { return row_end_[head]; }
-  int32_t& record_end(int32_t head) { return record_end_[head]; }
+  int32_t& end(KvList list, int32_t head) { return ends_[head][list]; }
 
   // Where a list of this table is in the mirror; the mirror is made when it is first asked for (it may throw).
   const int32_t* mirrored(Backend& backend, const int32_t* list) {
@@ -50,36 +60,26 @@ class KvTable final : public RefCounted {
   // Puts everything the mirror does not have yet into a command that will be pushed.
   void send(Command& command) {
     if (!mirror_) return;
-    for (size_t h = 0; h < row_end_.size(); h++) {
-      auto head = static_cast<int32_t>(h);
-      if (sent_rows_[h] < row_end_[h]) {
-        send(command, keys(head) + sent_rows_[h], row_end_[h] - sent_rows_[h]);
-        send(command, values(head) + sent_rows_[h], row_end_[h] - sent_rows_[h]);
-        sent_rows_[h] = row_end_[h];
-      }
-      if (sent_records_[h] < record_end_[h]) {
-        send(command, records(head) + sent_records_[h], record_end_[h] - sent_records_[h]);
-        sent_records_[h] = record_end_[h];
+    for (int32_t h = 0; h < heads(); h++) {
+      for (KvList which : kKvLists) {
+        int32_t& sent = sent_[h][which];
+        if (sent >= end(which, h)) continue;
+        send(command, list(which, h) + sent, end(which, h) - sent);
+        sent = end(which, h);
       }
     }
   }
   // Entries were or will be overwritten: the mirror needs them all again.
-  void overwritten() {
-    std::fill(sent_rows_.begin(), sent_rows_.end(), 0);
-    std::fill(sent_records_.begin(), sent_records_.end(), 0);
-  }
+  void overwritten() { std::fill(sent_.begin(), sent_.end(), KvCounts{}); }
 
   // A copy with room for at least this many pages a head.
-  Ref<KvTable> clone(int32_t row_pages, int32_t record_pages) {
-    auto heads = static_cast<int32_t>(row_end_.size());
-    Ref<KvTable> copy(new KvTable(heads, std::max(row_pages, row_capacity_), std::max(record_pages, record_capacity_)));
-    for (int32_t h = 0; h < heads; h++) {
-      std::copy_n(keys(h), row_end_[h], copy->keys(h));
-      std::copy_n(values(h), row_end_[h], copy->values(h));
-      std::copy_n(records(h), record_end_[h], copy->records(h));
-      copy->row_end_[h] = row_end_[h];
-      copy->record_end_[h] = record_end_[h];
+  Ref<KvTable> clone(KvCounts capacity) {
+    for (KvList which : kKvLists) capacity[which] = std::max(capacity[which], capacity_[which]);
+    Ref<KvTable> copy(new KvTable(heads(), capacity));
+    for (int32_t h = 0; h < heads(); h++) {
+      for (KvList which : kKvLists) std::copy_n(list(which, h), end(which, h), copy->list(which, h));
     }
+    copy->ends_ = ends_;
     return copy;
   }
 
@@ -91,15 +91,13 @@ class KvTable final : public RefCounted {
     command.table_words.insert(command.table_words.end(), entries, entries + count);
   }
 
-  int32_t row_capacity_;
-  int32_t record_capacity_;
-  int32_t stride_;
+  KvCounts capacity_;
+  KvCounts begin_;       // of each list, inside a head's entries
+  int32_t stride_ = 0;   // entries of a head
   std::vector<int32_t> entries_;
-  std::vector<int32_t> row_end_;
-  std::vector<int32_t> record_end_;
+  std::vector<KvCounts> ends_;
+  std::vector<KvCounts> sent_;
   Ref<Storage> mirror_;
-  std::vector<int32_t> sent_rows_;
-  std::vector<int32_t> sent_records_;
 };
 
 }  // namespace accel

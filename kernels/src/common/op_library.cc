@@ -45,9 +45,10 @@ OpParameter parse_parameter(const std::string& text, const char* library, const 
     if (type == "float") return {name, ACCEL_ARG_FLOAT, false};
     if (type == "ints") return {name, ACCEL_ARG_INTS, false};
     if (type == "kv") return {name, ACCEL_ARG_KV, false};
+    if (type == "kv+") return {name, ACCEL_ARG_KV, false, true};
   }
   fail("ERR_ACCEL_OP_LIBRARY",
-       "op library %s: the signature of %s has \"%s\"; write name:type with type tensor, tensor?, int, float, ints or kv",
+       "op library %s: the signature of %s has \"%s\"; write name:type with type tensor, tensor?, int, float, ints, kv or kv+",
        library, op.name, text.c_str());
 }
 

@@ -13,6 +13,7 @@ struct OpParameter {
   std::string name;
   accel_arg_kind kind;
   bool optional;
+  bool encoded = false;  // a KV argument whose rows may be encoded
 };
 
 // An op with its signature taken apart, once.

@@ -23,6 +23,7 @@ OpKernels elementwise_kernels();  // ops/elementwise.cu: embedding, rmsnorm, swi
 OpKernels rope_kernels();         // ops/rope.cu: rope_table, rope, rope_append
 OpKernels kv_kernels();           // ops/kv.cu: kv_append, kv_gather, kv_read
 OpKernels kv_remove_kernels();    // ops/kv_remove.cu: kv_remove
+OpKernels kv_transfer_kernels();  // ops/kv_transfer.cu: kv_export, kv_import, kv_check
 OpKernels tally_kernels();        // ops/tallies.cu: tally_add, tally_step, tally_read, tally_write
 OpKernels select_kernels();       // ops/select.cu: topk, take_columns
 OpKernels sample_kernels();       // ops/sample.cu: sample

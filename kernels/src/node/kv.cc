@@ -34,12 +34,18 @@ Napi::Value pool_trim(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// kvCreate(pool, layers, heads, headDim, dtype, tallies) → id
+// kvCreate(pool, layers, heads, headDim, dtype, tallies, positions) → id. The values hold rows, bytes and header of
+// encoded keys, then of encoded values.
 Napi::Value kv_create(const Napi::CallbackInfo& info) {
   Environment& environment = Environment::of(info.Env());
   auto& pool = environment.get<PagePool>(id_at(info, 0), "page pool");
   KvShape shape{int_at(info, 1), int_at(info, 2), int_at(info, 3), static_cast<DType>(int_at(info, 4)),
-                int_at(info, 5)};
+                int_at(info, 5), int_at(info, 6) != 0};
+  const auto items = [&](const double* from) {
+    return accel_kv_items{static_cast<int32_t>(from[0]), static_cast<int32_t>(from[1]), static_cast<int32_t>(from[2])};
+  };
+  shape.encoded_key = items(environment.values);
+  shape.encoded_value = items(environment.values + 3);
   Ref<KvSequence> sequence = KvSequence::create(Ref<PagePool>::share(&pool), shape);
   return Napi::Number::New(info.Env(), environment.add(std::move(sequence)));
 }
@@ -78,6 +84,43 @@ Napi::Value kv_bytes(const Napi::CallbackInfo& info) {
   values[0] = static_cast<double>(bytes.measured);
   values[1] = static_cast<double>(bytes.arithmetic);
   values[2] = static_cast<double>(bytes.pages);
+  return info.Env().Undefined();
+}
+
+// kvEncodeBegin(sequence, layer, key block, keys kept, value block, values kept) : the most keys and values that a head has to encode go into the
+// values
+Napi::Value kv_encode_begin(const Napi::CallbackInfo& info) {
+  KvEncodeDue due = sequence_at(info).encode_begin(int_at(info, 1), {int_at(info, 2), int_at(info, 3)},
+                                                   {int_at(info, 4), int_at(info, 5)});
+  double* values = Environment::of(info.Env()).values;
+  values[0] = due.keys;
+  values[1] = due.values;
+  return info.Env().Undefined();
+}
+
+// kvEncodeEnd(sequence, layer, whether the op that encodes was enqueued)
+Napi::Value kv_encode_end(const Napi::CallbackInfo& info) {
+  sequence_at(info).encode_end(int_at(info, 1), int_at(info, 2) != 0);
+  return info.Env().Undefined();
+}
+
+// kvEncoded(sequence, layer, head): encoded keys and values go into the values
+Napi::Value kv_encoded(const Napi::CallbackInfo& info) {
+  auto [keys, head_values] = sequence_at(info).encoded(int_at(info, 1), int_at(info, 2));
+  double* values = Environment::of(info.Env()).values;
+  values[0] = keys;
+  values[1] = head_values;
+  return info.Env().Undefined();
+}
+
+// kvRestore(sequence, layer): rows, encoded keys and encoded values of all heads are in the values, one after another
+Napi::Value kv_restore(const Napi::CallbackInfo& info) {
+  KvSequence& sequence = sequence_at(info);
+  const double* values = Environment::of(info.Env()).values;
+  const int32_t heads = sequence.shape().heads;
+  std::vector<int32_t> counts(3 * heads);
+  std::transform(values, values + counts.size(), counts.begin(), [](double x) { return static_cast<int32_t>(x); });
+  sequence.restore(int_at(info, 1), counts.data(), counts.data() + heads, counts.data() + 2 * heads);
   return info.Env().Undefined();
 }
 
@@ -144,6 +187,10 @@ void export_kv(Napi::Env env, Napi::Object exports) {
   exports["kvTruncate"] = Napi::Function::New<guarded<kv_truncate>>(env);
   exports["kvRows"] = Napi::Function::New<guarded<kv_rows>>(env);
   exports["kvBytes"] = Napi::Function::New<guarded<kv_bytes>>(env);
+  exports["kvEncodeBegin"] = Napi::Function::New<guarded<kv_encode_begin>>(env);
+  exports["kvEncodeEnd"] = Napi::Function::New<guarded<kv_encode_end>>(env);
+  exports["kvEncoded"] = Napi::Function::New<guarded<kv_encoded>>(env);
+  exports["kvRestore"] = Napi::Function::New<guarded<kv_restore>>(env);
   exports["kvOwn"] = Napi::Function::New<guarded<kv_own>>(env);
   exports["kvFork"] = Napi::Function::New<guarded<kv_fork>>(env);
   exports["kvCompact"] = Napi::Function::New<guarded<kv_compact>>(env);

@@ -215,6 +215,7 @@ struct Setup {
     kv.heads = c.heads;
     kv.rows_per_page = c.rows_per_page;
     kv.records_per_page = page_bytes / 4;
+    kv.record_bytes = 4;
     kv.head = head.data();
     kv.device_head = keep(device_copy(device_head));
     kv.row_limit = max_rows;

@@ -1,4 +1,4 @@
-// rope_table, rope, rope_append, kv_append, kv_gather, kv_remove, kv_read against their twins.
+// rope_table, rope, rope_append, kv_append, kv_gather, kv_remove, kv_read, kv_export, kv_import against their twins.
 #include "ops_cases.h"
 
 namespace test {
@@ -238,6 +238,53 @@ void test_kv_remove() {
     expect(cache.memory == want.memory, "kv_remove %s n=%d keep=%d d=%d page=%d", type_name(t), n[0], keep, d, page);
     rows.set(heads - 1, round % 2 ? n.back() - keep : -1);
     expect(Call("kv_remove").kv(cache).tensor(rows).integer(keep).run().rfind("ERR_ACCEL_ARGUMENT: kv_remove", 0) == 0, "kv_remove range");
+  }
+}
+
+// The rows of a cache as one block: of each head keys, values, records.
+std::vector<uint8_t> block_of(Cache& cache) {
+  std::vector<uint8_t> block;
+  for (int h = 0; h < cache.kv.heads; ++h) {
+    for (int which = 0; which < 3; ++which) {
+      const int64_t size = which == 2 ? cache.record_bytes() : cache.row_bytes();
+      for (int64_t r = 0; r < cache.heads[h].rows; ++r) {
+        const uint8_t* row = cache.address(which, h, r);
+        block.insert(block.end(), row, row + size);
+      }
+    }
+  }
+  return block;
+}
+
+void test_kv_transfer() {
+  Random rng(13);
+  for (int round = 0; round < (setup.small ? 8 : 60); ++round) {
+    const Type t = activations[round % 3];
+    const int heads = (int)pick(rng, 1, 5), d = 8 * (int)pick(rng, 1, 16), page = (int)pick(rng, 1, 20);
+    Cache cache(t, heads, d, page, (int)pick(rng, 0, 3));
+    std::vector<int> n, at, gap;
+    for (int h = 0; h < heads; ++h) {
+      n.push_back((int)pick(rng, 0, round % 5 ? 70 : 400));
+      at.push_back((int)pick(rng, 0, n[h]));
+      gap.push_back((int)pick(rng, 0, 30));
+    }
+    cache.add(n, at, gap);
+    cache.build(rng);
+    cache.fill(rng, 1);
+    const std::vector<uint8_t> want = block_of(cache);
+    const int64_t words = (int64_t)want.size() / 4, first = words > 0 ? pick(rng, 0, (int)words - 1) : 0;
+    const int64_t count = words > 0 ? pick(rng, 1, (int)(words - first)) : 0;
+    Tensor bytes(Type::u8, {4 * count});
+    ok(Call("kv_export").tensor(bytes).kv(cache).integer(4 * first).run(), "kv_export");
+    expect(count == 0 || memcmp(bytes.bytes.data(), want.data() + 4 * first, (size_t)(4 * count)) == 0,
+           "kv_export %s of %lld words from %lld on", type_name(t), (long long)count, (long long)first);
+    std::vector<uint8_t> changed = want;
+    for (int64_t i = 0; i < 4 * count; ++i) changed[4 * first + i] = bytes.bytes[i] = (uint8_t)rng();
+    ok(Call("kv_import").kv(cache).tensor(bytes).integer(4 * first).run(), "kv_import");
+    expect(block_of(cache) == changed, "kv_import %s of %lld words from %lld on", type_name(t), (long long)count,
+           (long long)first);
+    expect(Call("kv_import").kv(cache).tensor(bytes).integer(4 * (words - count) + 4).run().rfind("ERR_ACCEL_ARGUMENT", 0) == 0,
+           "kv_import range");
   }
 }
 

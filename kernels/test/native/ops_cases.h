@@ -51,6 +51,7 @@ void test_rope();
 void test_rope_append();
 void test_kv();
 void test_kv_remove();
+void test_kv_transfer();
 
 // In ops_linear_cases.cc.
 void test_linear();

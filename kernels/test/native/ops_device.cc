@@ -35,8 +35,8 @@ void must(cudaError_t error, const char* what) {
 accel_op_fn find(const char* name) {
   using namespace accel::cuda;
   static const OpKernels tables[] = {linear_kernels(), attention_kernels(), signal_kernels(),    elementwise_kernels(),
-                                     rope_kernels(),   kv_kernels(),        kv_remove_kernels(), tally_kernels(),
-                                     select_kernels(), sample_kernels()};
+                                     rope_kernels(),   kv_kernels(),        kv_remove_kernels(), kv_transfer_kernels(),
+                                     tally_kernels(),  select_kernels(),    sample_kernels()};
   for (const OpKernels& table : tables) {
     for (int i = 0; i < table.count; ++i) {
       if (strcmp(table.kernels[i].name, name) == 0) return table.kernels[i].run;

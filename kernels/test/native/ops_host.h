@@ -180,11 +180,24 @@ class Cache {
     memory.assign((size_t)(pages * page_bytes), 0xff);        // NaN in every dtype: a stray read shows
     table.clear();
     for (Head& h : heads) {
-      table.push_back({h.pages[0].data(), h.pages[1].data(), h.pages[2].data(), h.rows, h.gap_at, h.gap});
+      table.push_back({.key_pages = h.pages[0].data(),
+                       .value_pages = h.pages[1].data(),
+                       .record_pages = h.pages[2].data(),
+                       .rows = h.rows,
+                       .gap_at = h.gap_at,
+                       .gap = h.gap});
     }
-    kv = {memory.data(), page_bytes,         dtype(type_), dim_, (int32_t)heads.size() / heads_,
-          heads_,        rows_per_page_, records_per_page, tallies_, table.data(),
-          nullptr,       0};
+    kv = {.base = memory.data(),
+          .page_bytes = page_bytes,
+          .dtype = dtype(type_),
+          .head_dim = dim_,
+          .sequences = (int32_t)heads.size() / heads_,
+          .heads = heads_,
+          .rows_per_page = rows_per_page_,
+          .records_per_page = records_per_page,
+          .record_bytes = (int32_t)record_bytes(),
+          .tallies = tallies_,
+          .head = table.data()};
   }
 
   uint8_t* address(int which, int head, int64_t r) {

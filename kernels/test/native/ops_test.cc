@@ -209,6 +209,7 @@ const struct {
              {"rope_append", test_rope_append, true},
              {"kv", test_kv, true},
              {"kv_remove", test_kv_remove, true},
+             {"kv_transfer", test_kv_transfer, true},
              {"linear", test_linear, false},
              {"attention", test_attention, false},
              {"signals", test_signals, false},

@@ -10,15 +10,21 @@ function run(command: string, args: readonly string[]): void {
   );
 }
 
-/**
- * Builds the op libraries of test/fixtures with plain cmake, and the scripts that child processes run. With
- * `ACCEL_FIXTURES=prebuilt` they are there already: tools/gpu packs them for machines without cmake.
- */
-export default function buildFixtures(): void {
-  if (process.env['ACCEL_FIXTURES'] === 'prebuilt') return;
+/** With `ACCEL_FIXTURES=prebuilt` fixtures are there already: tools/gpu packs them for machines without cmake. */
+const prebuilt = process.env['ACCEL_FIXTURES'] === 'prebuilt';
+
+/** Builds the op libraries of test/fixtures with plain cmake. */
+export function buildOpLibraries(): void {
+  if (prebuilt) return;
   const build = join(builtFolder, 'cmake');
   run('cmake', ['-S', 'test/fixtures', '-B', build]);
   run('cmake', ['--build', build, '--parallel', '2']);
+}
+
+/** The op libraries, and the scripts that child processes run. */
+export default function buildFixtures(): void {
+  buildOpLibraries();
+  if (prebuilt) return;
   run(join(packageFolder, 'node_modules', '.bin', 'tsc'), [
     ...['-p', 'tsconfig.build.json', '--outDir', scriptFolder],
     ...['--emitDeclarationOnly', 'false', '--declaration', 'false', '--declarationMap', 'false'],

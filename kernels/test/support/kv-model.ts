@@ -6,19 +6,13 @@ import {
   ops,
   PagePool,
   Tensor,
-  type DType,
+  type KvShape,
   type Stream,
 } from '../../ts/index.js';
 
 /** Geometry of a test cache: small pages, so that few rows fill many of them. */
-export interface Geometry {
-  readonly layers: number;
-  readonly heads: number;
-  readonly headDim: number;
-  readonly dtype: DType;
+export interface Geometry extends KvShape {
   readonly pageBytes: number;
-  /** Default 0. */
-  readonly tallies?: number;
 }
 
 export interface Bench {
@@ -43,7 +37,10 @@ function rowValue(token: number, head: number): number {
   return (token % 256) - 128 * head;
 }
 
-/** A cache together with what it should hold: `rows[layer][head]` lists tokens. Positions are the token numbers. */
+/**
+ * A cache together with what it should hold: `rows[layer][head]` lists tokens. Positions are the token numbers, or the row
+ * numbers where they are implied.
+ */
 export class Mirror {
   readonly bench: Bench;
   readonly kv: KvSequence;
@@ -114,7 +111,7 @@ export class Mirror {
       const positions = Tensor.empty(device, 'int32', [heads, most]);
       const k = Tensor.empty(device, dtype, [heads, most, headDim]);
       const v = Tensor.empty(device, dtype, [heads, most, headDim]);
-      ops.kvRead(stream, k, v, positions, this.kv.kv(layer));
+      this.read(layer, k, v, positions);
       const reads = Promise.all([positions.read(stream), k.read(stream), v.read(stream)]);
       for (const tensor of [positions, k, v]) tensor.dispose();
       waits.push(async () => {
@@ -122,7 +119,10 @@ export class Mirror {
         want.forEach((rows, head) => {
           const all = Array.from({ length: most }, (_, row) => rows[row]);
           const at = head * most;
-          expect([...gotPositions.slice(at, at + most)]).toEqual(all.map((token) => token ?? -1));
+          const implied = geometry.positions === 'implied';
+          const position = (token: number | undefined, row: number): number =>
+            token === undefined ? -1 : implied ? row : token;
+          expect([...gotPositions.slice(at, at + most)]).toEqual(all.map(position));
           const value = (token: number | undefined): number =>
             token === undefined ? 0 : rowValue(token, head);
           const column = (got: ArrayLike<number>, c: number): number[] =>
@@ -138,10 +138,16 @@ export class Mirror {
     };
   }
 
+  /** Enqueues reading all rows of a layer. */
+  protected read(layer: number, k: Tensor, v: Tensor, positions: Tensor): void {
+    ops.kvRead(this.bench.stream, k, v, positions, this.kv.kv(layer));
+  }
+
   /** Rows × bytes of a row, over all layers and heads. */
   arithmetic(): number {
-    const { headDim, dtype, tallies = 0 } = this.bench.geometry;
-    const bytes = 2 * headDim * (dtype === 'float32' ? 4 : 2) + 4 * (1 + tallies);
+    const { headDim, dtype, tallies = 0, positions = 'stored' } = this.bench.geometry;
+    const record = positions === 'stored' ? 4 * (1 + tallies) : 0;
+    const bytes = 2 * headDim * (dtype === 'float32' ? 4 : 2) + record;
     return this.rows.flat().reduce((sum, rows) => sum + rows.length * bytes, 0);
   }
 }

@@ -1,4 +1,13 @@
-import { Device, KvSequence, ops, PagePool, Tensor, type DType, type Stream } from '@accel/kernels';
+import {
+  Device,
+  KvSequence,
+  ops,
+  PagePool,
+  Tensor,
+  type DType,
+  type KvShape,
+  type Stream,
+} from '@accel/kernels';
 
 /** Sizes of a {@link TestCache}. */
 export interface TestCacheOptions {
@@ -10,6 +19,12 @@ export interface TestCacheOptions {
   readonly dtype?: DType;
   /** Numbers that follow every row. Default 0. */
   readonly tallies?: number;
+  /** Whether rows carry their positions. Default `'stored'`. */
+  readonly positions?: KvShape['positions'];
+  /** How a codec lays out old rows. Default: there is none. */
+  readonly encoded?: KvShape['encoded'];
+  /** Default: 16 rows of keys. */
+  readonly pageBytes?: number;
   /** Default 16 MiB. */
   readonly capacityBytes?: number;
 }
@@ -26,15 +41,20 @@ export class TestCache implements Disposable {
 
   constructor(device: string, options: TestCacheOptions) {
     const { heads, headDim, layers = 1, dtype = 'float32', tallies = 0 } = options;
-    const { capacityBytes = 16 << 20 } = options;
+    const { capacityBytes = 16 << 20, positions, encoded } = options;
     this.heads = heads;
     this.headDim = headDim;
     this.dtype = dtype;
     this.device = Device.open(device);
     this.stream = this.device.createStream();
-    const pageBytes = 16 * headDim * (dtype === 'float32' ? 4 : 2);
+    const { pageBytes = 16 * headDim * (dtype === 'float32' ? 4 : 2) } = options;
     this.pool = new PagePool(this.stream, { pageBytes, capacityBytes });
-    this.kv = new KvSequence(this.pool, { layers, heads, headDim, dtype, tallies });
+    const shape = { layers, heads, headDim, dtype, tallies };
+    this.kv = new KvSequence(this.pool, {
+      ...shape,
+      ...(positions && { positions }),
+      ...(encoded && { encoded }),
+    });
   }
 
   /** A tensor in this cache's float format. */

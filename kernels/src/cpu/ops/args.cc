@@ -86,9 +86,10 @@ Checker& Checker::kv(int i, const char* name, int sequences) {
           kv->sequences, kv->heads);
   require(sequences < 0 || kv->sequences == sequences, "ERR_ACCEL_SHAPE", "%s has %d sequences, expected %d", name,
           kv->sequences, sequences);
-  require(kv->rows_per_page > 0 && kv->records_per_page > 0 &&
+  require(kv->rows_per_page > 0 && (kv->records_per_page > 0 || kv->record_bytes == 0) &&
               (int64_t)kv->rows_per_page * kv->head_dim * type_bytes(t) <= kv->page_bytes && kv->tallies >= 0 &&
-              kv->records_per_page * 4 * (1 + (int64_t)kv->tallies) <= kv->page_bytes,
+              (kv->record_bytes == 0 ? kv->tallies == 0 : kv->record_bytes == 4 * (1 + kv->tallies)) &&
+              kv->records_per_page * (int64_t)kv->record_bytes <= kv->page_bytes,
           "ERR_ACCEL_ARGUMENT",
           "%s: %d rows of %d x %s, or %d records with %d tallies, do not fit a page of %lld bytes", name,
           kv->rows_per_page, kv->head_dim, type_name(t), kv->records_per_page, kv->tallies, (long long)kv->page_bytes);

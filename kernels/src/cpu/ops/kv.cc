@@ -54,7 +54,7 @@ void append_rows(const accel_call* call, const AppendArgs& at) {
           memcpy(keys.row(base + i), k + from, (size_t)row);
           memcpy(values.row(base + i), v + from, (size_t)row);
         }
-        records.runs(base + i0, base + i1, [&](int64_t r, int64_t n, uint8_t* to) {
+        if (records.row_bytes > 0) records.runs(base + i0, base + i1, [&](int64_t r, int64_t n, uint8_t* to) {
           if (kv.tallies == 0) {
             memcpy(to, positions + first + (r - base), (size_t)n * 4);
             return;
@@ -147,7 +147,8 @@ int kv_gather(const accel_call* call) {
 }
 
 // ---- kv_read  k:tensor?[Hk,n,d], v:tensor?[Hk,n,d], positions:tensor? i32[Hk,n], kv:kv
-// n is at least every head's row count; what lies beyond a head's rows is 0 (positions: -1).
+// n is at least every head's row count; what lies beyond a head's rows is 0 (positions: -1). Keys and values only when
+// none is encoded.
 
 int kv_read_check(const accel_call* call) {
   Checker check(call, "kv_read");
@@ -163,6 +164,10 @@ int kv_read_check(const accel_call* call) {
       check.dtype(i, names[i], {Type::i32}).shape(i, names[i], "[Hk,n]", {kv.heads, -1});
     }
     for (int h = 0; check.ok() && h < kv.heads; ++h) {
+      const int32_t encoded = i == 0 ? kv.head[h].encoded_keys : i == 1 ? kv.head[h].encoded_values : 0;
+      check.require(encoded == 0, "ERR_ACCEL_ARGUMENT",
+                    "%d rows of %s are encoded in head %d; read them with the codec's own op", encoded,
+                    names[i], h);
       check.require(check.dim(i, 1) >= kv.head[h].rows, "ERR_ACCEL_SHAPE",
                     "%s has room for %lld rows a head but head %d has %d", names[i], (long long)check.dim(i, 1), h,
                     kv.head[h].rows);
@@ -196,6 +201,11 @@ int kv_read(const accel_call* call) {
     for (int h = 0; h < kv.heads; ++h) {
       const KvRows from = i == 0 ? kv_keys(kv, 0, h) : i == 1 ? kv_values(kv, 0, h) : kv_records(kv, 0, h);
       const int64_t bytes = i == 2 ? 4 : from.row_bytes;
+      if (from.row_bytes == 0) {
+        int32_t* out = data<int32_t>(t) + h * n;
+        for (int64_t r = 0; r < n; ++r) out[r] = r < from.rows ? (int32_t)r : -1;
+        continue;
+      }
       read_rows(call, data<uint8_t>(t) + h * n * bytes, n, from, bytes, i == 2 ? 0xff : 0);
     }
   }
@@ -204,9 +214,9 @@ int kv_read(const accel_call* call) {
 }
 
 const accel_op ops[] = {
-    {"kv_append", "kv:kv, k:tensor, v:tensor, positions:tensor, lens:ints", kv_append_check, kv_append, nullptr},
+    {"kv_append", "kv:kv+, k:tensor, v:tensor, positions:tensor, lens:ints", kv_append_check, kv_append, nullptr},
     {"kv_gather", "dst:kv, src:kv, rows:tensor, counts:ints", kv_gather_check, kv_gather, nullptr},
-    {"kv_read", "k:tensor?, v:tensor?, positions:tensor?, kv:kv", kv_read_check, kv_read, nullptr},
+    {"kv_read", "k:tensor?, v:tensor?, positions:tensor?, kv:kv+", kv_read_check, kv_read, nullptr},
 };
 
 }  // namespace

@@ -56,11 +56,10 @@ inline KvRows kv_values(const accel_kv& kv, int sequence, int head) {
   return rows;
 }
 
-// A record is the position, then the tallies, 4 bytes each.
+// A record is the position, then the tallies, 4 bytes each; row_bytes 0: rows have none, their numbers are the positions.
 inline KvRows kv_records(const accel_kv& kv, int sequence, int head) {
   const accel_kv_head& h = kv.head[sequence * kv.heads + head];
-  const int64_t record = 4 * (1 + (int64_t)kv.tallies);
-  return {kv.base, kv.page_bytes, record, h.record_pages, kv.records_per_page, h.rows, h.gap_at, h.gap};
+  return {kv.base, kv.page_bytes, kv.record_bytes, h.record_pages, kv.records_per_page, h.rows, h.gap_at, h.gap};
 }
 
 // Calls fn(row, tally) for rows [begin, end) of `records`.

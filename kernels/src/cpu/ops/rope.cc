@@ -112,7 +112,7 @@ const accel_op ops[] = {
     {"rope_table", "out:tensor, positions:tensor, inv_freq:tensor, scale:float", rope_table_check, rope_table, nullptr},
     {"rope", "x:tensor, table:tensor, interleaved:int", rope_check, rope, nullptr},
     {"rope_append",
-     "q:tensor?, k:tensor, v:tensor, kv:kv, table:tensor, positions:tensor, lens:ints, interleaved:int",
+     "q:tensor?, k:tensor, v:tensor, kv:kv+, table:tensor, positions:tensor, lens:ints, interleaved:int",
      rope_append_check, rope_append, nullptr},
 };
 

@@ -15,9 +15,8 @@
 #include <algorithm>
 #include <atomic>
 
+#include "accel/decode_combine.cuh"
 #include "cuda/attention/attention.h"
-#include "cuda/attention/decode_combine.cuh"
-#include "cuda/attention/decode_plan.cuh"
 #include "cuda/attention/decode_stream.cuh"
 
 namespace accel::cuda {
@@ -73,6 +72,7 @@ int run(const AttentionProblem& p) {
   a.group = p.group;
   a.row_blocks = (packed + 16 * M - 1) / (16 * M);
   a.units = p.pages.sequences * p.pages.heads * a.row_blocks;
+  a.tile = decode_tile;
   a.window = p.window;
   a.causal = p.causal;
   // A replayed graph finds tables and lengths in memory that was filled before it started; otherwise a kernel just before
@@ -92,7 +92,7 @@ int run(const AttentionProblem& p) {
   configure<T, D, M>(call->device.index);
   launch_pdl(call, decode_split<T, D, M>, dim3(blocks), dim3(decode_threads), Stream::shared_bytes, a);
   if (launched(call) != ACCEL_OK) return ACCEL_FAILED;
-  launch_pdl(call, decode_combine<T, D, M>, dim3(a.units, std::min(16 * M, packed)), dim3(128), 0, a);
+  launch_pdl(call, decode_combine<T, D, 16 * M>, dim3(a.units, std::min(16 * M, packed)), dim3(128), 0, a);
   call->ran(call, "attention_decode");
   return launched(call);
 }

@@ -18,10 +18,14 @@
 
 #include <float.h>
 
-#include "cuda/attention/decode_plan.cuh"
+#include "accel/decode_plan.cuh"
 #include "accel/mma.cuh"
 
 namespace accel::cuda {
+
+constexpr int decode_tile = 64;  // keys: 16 for each of the warps
+constexpr int decode_warps = 4;
+constexpr int decode_threads = decode_warps * 32;
 
 template <class T, int D, int M>
 class DecodeStream {

@@ -32,6 +32,7 @@ struct Append {
 
 // A new row's record: its position, and tallies at 0.
 __device__ inline void begin_record(const KvPages& kv, const accel_kv_head& h, int row, int32_t position) {
+  if (kv.record_words == 0) return;
   int32_t* record = kv.record(h, row);
   record[0] = position;
   for (int i = 1; i < kv.record_words; i++) record[i] = 0;

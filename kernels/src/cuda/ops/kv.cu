@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(256) read_rows(ReadRows out, KvPages kv, int w
       copy(reinterpret_cast<Word*>(out.v) + (head * out.v_rows + r) * words, there ? kv.value(h, row) : nullptr);
     }
     if (r < out.position_rows && lane == 0) {
-      out.positions[head * out.position_rows + r] = there ? kv.record(h, row)[0] : -1;
+      out.positions[head * out.position_rows + r] = there ? kv.position(h, row) : -1;
     }
   }
 }

@@ -31,7 +31,9 @@ bool same_heads(const accel_kv& a, const accel_kv& b) {
     const accel_kv_head& x = a.device_head[i];
     const accel_kv_head& y = b.device_head[i];
     if (x.key_pages != y.key_pages || x.value_pages != y.value_pages || x.record_pages != y.record_pages ||
-        x.rows != y.rows || x.gap_at != y.gap_at || x.gap != y.gap) {
+        x.encoded_key_pages != y.encoded_key_pages || x.encoded_value_pages != y.encoded_value_pages ||
+        x.rows != y.rows || x.gap_at != y.gap_at || x.gap != y.gap || x.plain_keys != y.plain_keys ||
+        x.plain_values != y.plain_values || x.encoded_keys != y.encoded_keys || x.encoded_values != y.encoded_values) {
       return false;
     }
   }
@@ -100,7 +102,11 @@ void GraphPlan::put_kv(const accel_kv& kv) {
   key.push_back(dtype_word(kv.dtype) << 32 | static_cast<uint32_t>(kv.head_dim));
   key.push_back(pair(kv.sequences, kv.heads));
   key.push_back(pair(kv.rows_per_page, kv.records_per_page));
-  key.push_back(static_cast<uint64_t>(kv.tallies));
+  key.push_back(static_cast<uint64_t>(kv.record_bytes));
+  for (const accel_kv_items& items : {kv.encoded_key, kv.encoded_value}) {
+    key.push_back(pair(items.rows, items.bytes));
+    key.push_back(static_cast<uint64_t>(items.header));
+  }
   key.push_back(pair(row_limit(kv), static_cast<int64_t>(slot)));
   key.push_back(has_gap(kv) ? 1 : 0);
 }

@@ -1,12 +1,17 @@
 import {
   compose,
   full,
+  type ChannelsPart,
+  type CodecPart,
+  type CodecSetup,
   type Part,
-  type SelectPart,
-  type Selector,
   type PartSetup,
+  type RowFormat,
+  type Selector,
+  type SelectPart,
   type Sequence,
 } from '@accel/core';
+import type { KvItems } from '@accel/kernels';
 import { describe, expect, it } from 'vitest';
 import { errorWith } from '../errors.js';
 import { expectClose } from '../tolerance.js';
@@ -62,13 +67,12 @@ export function budgetTests(suite: Suite): void {
       const capacity = 2048;
       const prompt = tokens(3000, 13);
       const model = suite.model();
-      const { kvHeads, headDim } = model.spec;
       using sequence = model.sequence({ policy: policy(capacity) });
       await sequence.append(prompt);
       const { measured, arithmetic } = sequence.view().bytes();
       const expected = new RowCount(suite, capacity);
       expected.append(prompt.length);
-      expect(arithmetic).toBe(expected.total * kvHeads * bytesOfRow(sequence, headDim));
+      expect(arithmetic).toBe(bytesOf(sequence, expected.rows));
       expect(Math.abs(measured - arithmetic) / arithmetic).toBeLessThanOrEqual(0.05);
       expect(model.pool.usedBytes).toBe(measured);
     });
@@ -92,10 +96,8 @@ export function budgetTests(suite: Suite): void {
         expect(rowsKept).toEqual(new Array(kvHeads).fill(expected.rows[layer]));
       }
       expect(receipt.kv.measuredBytes).toBe(sequence.view().bytes().measured);
-      expect(receipt.kv.arithmeticBytes).toBe(
-        expected.total * kvHeads * bytesOfRow(sequence, headDim),
-      );
-      const fullRow = kvHeads * (2 * headDim * 4 + 4);
+      expect(receipt.kv.arithmeticBytes).toBe(bytesOf(sequence, expected.rows));
+      const fullRow = kvHeads * 2 * headDim * 4;
       expect(receipt.kv.fullBytes).toBe((LONG_PROMPT + 3) * layers * fullRow);
       expect(receipt.tokens).toEqual({ prefill: LONG_PROMPT, decode: 3 });
       expect(receipt.fallbacks).toEqual([]);
@@ -120,17 +122,36 @@ export function budgetTests(suite: Suite): void {
   });
 }
 
-/** A key, a value, a position, and the numbers that the policy's parts want to follow a row. */
-function bytesOfRow(sequence: Sequence, headDim: number): number {
-  return 2 * headDim * 4 + 4 * (1 + (sequence.state.kv.shape.tallies ?? 0));
+/** `rows[layer]` rows in each head: plain keys and values, encoded ones by their share of an item, and records. */
+function bytesOf({ model, state }: Sequence, rows: readonly number[]): number {
+  const { headDim, positions = 'stored', tallies = 0, encoded = {} } = state.kv.shape;
+  const items = (layout: KvItems | undefined, count: number): number =>
+    layout === undefined
+      ? 0
+      : (layout.header ?? 0) + Math.floor((count * layout.bytes) / layout.rows);
+  let bytes = 0;
+  for (const [layer, count] of rows.entries()) {
+    for (let head = 0; head < model.spec.kvHeads; head++) {
+      const { keys, values } = state.kv.encodedRows(layer, head);
+      bytes += (2 * count - keys - values) * headDim * 4;
+      bytes += items(encoded.keys, keys) + items(encoded.values, values);
+      if (positions === 'stored') bytes += count * 4 * (1 + tallies);
+    }
+  }
+  return bytes;
 }
 
-/** The same part with a selector that never evicts: the classic silent failure. */
+/** The same part, which never evicts or encodes: the classic silent failure. */
 function disable(part: Part): Part {
-  if (part.slot !== 'select') return part;
-  const select = part as SelectPart;
+  if (part.slot === 'select') return disableSelect(part as SelectPart);
+  if (part.slot === 'codec' || part.slot === 'channels')
+    return disableFormat(part as CodecPart | ChannelsPart);
+  return part;
+}
+
+function disableSelect(part: SelectPart): SelectPart {
   const create = (setup: PartSetup): Selector => {
-    const real = select.create(setup);
+    const real = part.create(setup);
     const idle = (): Selector => ({
       ...(real.idleRows !== undefined && { idleRows: real.idleRows }),
       prefillEnd: () => undefined,
@@ -139,5 +160,11 @@ function disable(part: Part): Part {
     });
     return idle();
   };
-  return { ...select, create } as SelectPart;
+  return { ...part, create };
+}
+
+function disableFormat<P extends CodecPart | ChannelsPart>(part: P): P {
+  const format = (setup: CodecSetup): RowFormat =>
+    Object.create(part.format(setup), { rules: { value: {} } }) as RowFormat;
+  return { ...part, format };
 }

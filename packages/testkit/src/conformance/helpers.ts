@@ -47,11 +47,6 @@ export class RowCount {
     this.rows = new Array<number>(suite.model().spec.layers).fill(0);
   }
 
-  /** Over all layers. */
-  get total(): number {
-    return this.rows.reduce((sum, rows) => sum + rows, 0);
-  }
-
   append(count: number): void {
     this.#step('prefill', count);
     this.#turn += 1;

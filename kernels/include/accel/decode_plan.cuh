@@ -2,7 +2,7 @@
 //
 // The queries of a sequence times the query heads of one kv head are packed rows: row r is query r / group, query head
 // r % group of the kv head (GQA packing: a key is read once for all of them). A unit is (sequence, kv head, block of R
-// packed rows). Its visible keys, from the first key any of its rows sees to the last, are cut into tiles of 64. The
+// packed rows). Its visible keys, from the first key any of its rows sees to the last, are cut into tiles. The
 // tiles of all units, one unit after the other, form a line; block b takes tiles [b * per, (b + 1) * per) of it with
 // per = ceil(tiles / blocks), whatever units these belong to (the work-centric decomposition of "stream-K", Osama et
 // al. 2023, arXiv:2301.03598). So a batch of unequal lengths is as balanced as one long sequence, and the grid does not
@@ -10,16 +10,12 @@
 //
 // A segment is what a block does of one unit. Along the line every new segment raises block or unit, so block + unit
 // numbers the segments uniquely, below blocks + units, and the segments of a unit are neighbours.
-#ifndef ACCEL_CUDA_ATTENTION_DECODE_PLAN_CUH
-#define ACCEL_CUDA_ATTENTION_DECODE_PLAN_CUH
+#ifndef ACCEL_DECODE_PLAN_CUH
+#define ACCEL_DECODE_PLAN_CUH
 
 #include "accel/cuda.cuh"
 
 namespace accel::cuda {
-
-constexpr int decode_tile = 64;       // keys: 16 for each of the warps
-constexpr int decode_warps = 4;
-constexpr int decode_threads = decode_warps * 32;
 
 struct DecodeArguments {
   KvPages pages;
@@ -31,6 +27,7 @@ struct DecodeArguments {
   int query_heads, group;
   int row_blocks;              // blocks of R packed rows, of the longest sequence
   int units;                   // sequences * kv heads * row_blocks
+  int tile;                    // keys of a tile
   int window;                  // 0: none
   bool causal;
   bool settled;                // page tables and lengths are older than the kernel before this one
@@ -49,7 +46,7 @@ struct DecodeUnit {
   int first, end;              // keys that some row sees
 
   __device__ int start() const { return first & ~15; }  // whole groups of 16 slots, as pages often have
-  __device__ int tiles() const { return first < end ? (end - start() + decode_tile - 1) / decode_tile : 0; }
+  __device__ int tiles(int tile) const { return first < end ? (end - start() + tile - 1) / tile : 0; }
 };
 
 // The keys [x, y) that query i sees. window >= keys hides nothing, and keeping it out avoids an overflow.
@@ -100,7 +97,7 @@ __device__ inline void decode_segments(const DecodeArguments& a, Work&& work) {
   int total = 0, tiles_of_first_32 = 0;
   for (int base = 0; base < a.units; base += 32) {
     const int unit = base + lane;
-    const int tiles = unit < a.units ? decode_unit<R>(a, unit).tiles() : 0;
+    const int tiles = unit < a.units ? decode_unit<R>(a, unit).tiles(a.tile) : 0;
     if (base == 0) tiles_of_first_32 = tiles;
     total += __reduce_add_sync(~0u, tiles);
     if (threadIdx.x < 32 && unit < a.units && tiles == 0 && unit % blocks == block) {
@@ -113,7 +110,7 @@ __device__ inline void decode_segments(const DecodeArguments& a, Work&& work) {
   int before = 0;  // tiles of the units before this group of 32
   for (int base = 0; base < a.units && before < end; base += 32) {
     int tiles = tiles_of_first_32;
-    if (base > 0) tiles = base + lane < a.units ? decode_unit<R>(a, base + lane).tiles() : 0;
+    if (base > 0) tiles = base + lane < a.units ? decode_unit<R>(a, base + lane).tiles(a.tile) : 0;
     const int stop = before + warp_inclusive_sum(tiles), start = stop - tiles;
     unsigned mine = __ballot_sync(~0u, max(start, begin) < min(stop, end));
     while (mine != 0) {

@@ -1,21 +1,21 @@
 // Split-KV decoding, the second kernel: joins the segments of a unit.
 //
-// One block per (unit, packed row). With state {m_s, l_s} and values v_s of segment s and m = max m_s:
+// One block per (unit, packed row of the R that a unit has room for). With state {m_s, l_s} and values v_s of segment s and m = max m_s:
 //   l = sum_s l_s 2^(m_s - m),  out = sum_s v_s 2^(m_s - m) / l,  lse = (m + log2 l) ln 2
 // in an order that depends on the number of segments alone. D / 4 threads hold a row; the others take further segments.
-#ifndef ACCEL_CUDA_ATTENTION_DECODE_COMBINE_CUH
-#define ACCEL_CUDA_ATTENTION_DECODE_COMBINE_CUH
+#ifndef ACCEL_DECODE_COMBINE_CUH
+#define ACCEL_DECODE_COMBINE_CUH
 
 #include <float.h>
 
-#include "cuda/attention/decode_plan.cuh"
+#include "accel/decode_plan.cuh"
 #include "accel/mma.cuh"
 
 namespace accel::cuda {
 
-template <class T, int D, int M>
+template <class T, int D, int R>
 __global__ void __launch_bounds__(128) decode_combine(const __grid_constant__ DecodeArguments a) {
-  constexpr int R = 16 * M, columns = D / 4, strands = 128 / columns;
+  constexpr int columns = D / 4, strands = 128 / columns;
   __shared__ float4 part[strands][columns];
   pdl_release();
   pdl_wait();
