@@ -1,6 +1,6 @@
 import { AccelError, type Tensor } from '@accel/kernels';
 import { Batch, type BatchItem } from './engine/batch.js';
-import { settleLayer } from './engine/end-layer.js';
+import { endPrompt, settleLayer } from './engine/end-layer.js';
 import { forwardPass, passInputs } from './engine/forward.js';
 import type { SequenceState } from './engine/state.js';
 import type { Model } from './model.js';
@@ -112,6 +112,7 @@ async function drive(batch: Batch, options: AppendOptions): Promise<Tensor> {
     const step = pass.next();
     if (step.done === true) {
       await finish();
+      endPrompt(batch);
       await stream.synchronize();
       for (const { state } of batch.items) state.cuts.close();
       return step.value;

@@ -10,6 +10,7 @@ import { RopeCache } from './engine/rope.js';
 import type { Runtime } from './engine/runtime.js';
 import { Workspace } from './engine/workspace.js';
 import { bindWeights } from './models/family.js';
+import { restoreSequence, type RestoreOptions } from './saved/restore.js';
 import { Sequence, type SequenceOptions } from './sequence.js';
 import { loadTokenizer, type Tokenizer } from './tokenizer/tokenizer.js';
 import { openWeights } from './weights/weights.js';
@@ -97,13 +98,29 @@ export class Model implements Disposable {
 
   /** A new, empty sequence. Its cache and everything its policy remembers belong to it alone. */
   sequence(options: SequenceOptions = {}): Sequence {
-    if (this.#disposed) {
-      throw new AccelError(
-        'ERR_ACCEL_DISPOSED',
-        'The model was disposed. Load it again with loadModel().',
-      );
-    }
+    this.#assertUsable();
     return new Sequence(this, options);
+  }
+
+  /**
+   * A sequence that {@link Sequence.save} wrote, which goes on exactly where that one was. The device may be another one; the
+   * model and its dtype must be the same. The file is not trusted: everything in it is checked before it is used.
+   * @throws AccelError `ERR_ACCEL_SAVED_SEQUENCE` when the file is damaged or does not fit the model or the policy,
+   *   `ERR_ACCEL_FILE`, `ERR_ACCEL_POLICY`, `ERR_ACCEL_METHOD_UNKNOWN`, `ERR_ACCEL_OUT_OF_MEMORY`, `ERR_ACCEL_ABORTED`
+   * @example
+   * const sequence = await model.restore('chat.accel', { policy });
+   */
+  async restore(path: string, options: RestoreOptions = {}): Promise<Sequence> {
+    this.#assertUsable();
+    return await restoreSequence(this, path, options);
+  }
+
+  #assertUsable(): void {
+    if (!this.#disposed) return;
+    throw new AccelError(
+      'ERR_ACCEL_DISPOSED',
+      'The model was disposed. Load it again with loadModel().',
+    );
   }
 
   /** Releases weights, scratch memory and the page pool. Dispose the sequences first. Idempotent. */

@@ -9,6 +9,7 @@ import { full } from './policy/compose.js';
 import { buildReceipt } from './engine/receipt.js';
 import { CacheView } from './engine/view.js';
 import type { Receipt } from './receipt/receipt.js';
+import { saveSequence, type SaveOptions } from './saved/save.js';
 
 /** Options of {@link Model.sequence}. */
 export interface SequenceOptions {
@@ -106,6 +107,22 @@ export class Sequence implements Disposable {
     if (logits !== undefined) copy.lastLogits = logits.view(logits.shape);
     copy.pending = this.pending;
     return copy;
+  }
+
+  /**
+   * Writes the sequence to a file, compressed as it is: rows as they are stored, what its policy remembers, the newest
+   * logits. {@link Model.restore} goes on from there, also on another kind of device. The file appears under its name when it
+   * is complete, over one that is there. Until then the sequence is busy.
+   * @throws AccelError `ERR_ACCEL_FILE`, `ERR_ACCEL_ABORTED`; `ERR_ACCEL_POLICY` when a part cannot be saved,
+   *   `ERR_ACCEL_ARGUMENT` when there are no tokens yet
+   */
+  async save(path: string, options: SaveOptions = {}): Promise<void> {
+    const release = this.occupy('save');
+    try {
+      await saveSequence(this, path, options);
+    } finally {
+      release();
+    }
   }
 
   /** What was done to this sequence so far. */

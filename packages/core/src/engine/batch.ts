@@ -82,10 +82,16 @@ export class Batch {
     return this.phase === 'decode' ? 0 : Math.min(state.parts.observe, tokens.length);
   }
 
+  /** Whether some rows of a sequence may be encoded, so that attention is its format's affair. */
+  encoded({ format, turn }: SequenceState): boolean {
+    return format !== undefined && (this.phase === 'decode' || turn > 0);
+  }
+
   /** Whether attention of the sequence's new tokens is counted, so that its log-sum-exp is needed. */
   counts(index: number): boolean {
-    const { parts } = this.item(index).state;
-    return this.phase === 'decode' ? parts.countsDecode : parts.countsPrompt;
+    const { state } = this.item(index);
+    if (this.encoded(state)) return false; // no part that may be composed with a codec needs it
+    return this.phase === 'decode' ? state.parts.countsDecode : state.parts.countsPrompt;
   }
 
   /** Rows at the end of a sequence whose last-layer output is read by somebody. */

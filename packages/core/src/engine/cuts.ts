@@ -24,6 +24,11 @@ export class Cuts implements Disposable {
     return this.#budgets.get(layer);
   }
 
+  /** What {@link budget} was when the sequence was saved. */
+  restore(layer: number, rows: number): void {
+    this.#budgets.set(layer, rows);
+  }
+
   /** The budget part decides on this layer later. */
   wait(layer: number): void {
     this.#waiting.add(layer);

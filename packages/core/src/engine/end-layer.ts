@@ -2,14 +2,31 @@ import { AccelError } from '@accel/kernels';
 import type { LayerEnd } from '../policy/layer-end.js';
 import type { Part } from '../policy/part.js';
 import type { Batch } from './batch.js';
+import type { SequenceState } from './state.js';
+import { encodePrompt, encodeStep, observeChannels } from './encode.js';
 import { tallyPrompt } from './signals.js';
 
-/** Lets the parts of every sequence look at a finished layer and evict: signals, merge, budget, select. */
+/** Lets the parts of every sequence look at a finished layer: signals, merge, budget, select, channels, codec. */
 export function endLayer(batch: Batch, layer: number): void {
   for (const item of batch.items.keys()) {
     if (batch.phase === 'prefill') endPrefill(batch, item, layer);
     else endDecode(batch, item, layer);
   }
+  if (batch.phase === 'decode') encodeStep(batch, layer);
+}
+
+/** A prompt is done in all layers, and so are the cuts: layers that waited for them are encoded. */
+export function endPrompt(batch: Batch): void {
+  for (const { state } of batch.items) {
+    if (!cutsLater(state)) continue;
+    for (let layer = 0; layer < batch.runtime.spec.layers; layer++)
+      encodePrompt(batch, state, layer);
+  }
+}
+
+/** Whether layers may be cut again while later ones are worked on. */
+function cutsLater({ allocator }: SequenceState): boolean {
+  return allocator?.settle !== undefined;
 }
 
 /**
@@ -25,6 +42,17 @@ export async function settleLayer(batch: Batch, layer: number): Promise<void> {
 }
 
 function endPrefill(batch: Batch, item: number, layer: number): void {
+  const { state } = batch.item(item);
+  const { channels } = state.parts;
+  if (channels !== undefined)
+    withEnd(batch, item, layer, channels, (end) => {
+      observeChannels(state, end);
+    });
+  evictPrefill(batch, item, layer);
+  if (!cutsLater(state)) encodePrompt(batch, state, layer);
+}
+
+function evictPrefill(batch: Batch, item: number, layer: number): void {
   const { state } = batch.item(item);
   const { parts, selector, allocator, merger } = state;
   tallyPrompt(batch, item, layer);

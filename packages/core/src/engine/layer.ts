@@ -1,6 +1,7 @@
 import { ops, type Tensor } from '@accel/kernels';
 import type { LayerWeights } from '../models/family.js';
 import type { Batch } from './batch.js';
+import { sameRows } from './encode.js';
 import type { Chunk, Piece } from './chunks.js';
 import type { ChunkTensors } from './chunk-tensors.js';
 import { keepObserved } from './observe.js';
@@ -46,9 +47,7 @@ function appendRows(batch: Batch, layer: number, part: ChunkTensors, q: Tensor |
   const { stream, spec } = batch.runtime;
   const { chunk } = part;
   for (const piece of chunk.pieces) batch.state(piece).kv.reserve(layer, piece.end - piece.begin);
-  // Records of different sizes cannot be one argument of an op.
-  const alike = (a: Piece, b: Piece): boolean =>
-    batch.state(a).parts.tallies.length === batch.state(b).parts.tallies.length;
+  const alike = (a: Piece, b: Piece): boolean => sameRows(batch.state(a), batch.state(b));
   for (const run of runs(chunk.pieces, alike)) {
     using rows = new Views(chunk, run);
     ops.ropeAppend(
@@ -111,10 +110,11 @@ function attendRun(
     });
     return;
   }
-  ops.attention(stream, out, wanted, q, batch.kv(run, layer), lengths(run), {
-    scale: spec.attentionScale,
-    causal: true,
-  });
+  const kv = batch.kv(run, layer);
+  const lens = lengths(run);
+  const scale = spec.attentionScale;
+  if (batch.encoded(state)) state.format?.attend({ stream, out, lse: wanted, q, kv, lens, scale });
+  else ops.attention(stream, out, wanted, q, kv, lens, { scale, causal: true });
   if (wanted !== null) count(batch, layer, run, q, wanted);
 }
 
@@ -122,6 +122,7 @@ function attendRun(
 function together(batch: Batch, a: Piece, b: Piece): boolean {
   const [one, other] = [batch.state(a), batch.state(b)];
   if (one.selector?.attend !== undefined || other.selector?.attend !== undefined) return false;
+  if (!sameRows(one, other) || batch.encoded(one) !== batch.encoded(other)) return false;
   return one.parts === other.parts || one.parts.countsLike(other.parts);
 }
 

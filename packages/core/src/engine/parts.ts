@@ -1,5 +1,7 @@
 import { AccelError } from '@accel/kernels';
 import type { BudgetPart } from '../policy/allocate.js';
+import type { ChannelsPart } from '../policy/channels.js';
+import type { CodecPart } from '../policy/codec.js';
 import type { Policy } from '../policy/compose.js';
 import type { MergePart } from '../policy/merge.js';
 import type { Part, Slot } from '../policy/part.js';
@@ -7,13 +9,23 @@ import type { SelectPart } from '../policy/select.js';
 import { countsDecode, countsPrompt, type TallyRequest } from '../policy/tally.js';
 
 /** Slots whose parts the engine carries out. A part that would be ignored is an error, never a silent no-op. */
-const SUPPORTED: ReadonlySet<Slot> = new Set<Slot>(['select', 'budget', 'merge']);
+const SUPPORTED: ReadonlySet<Slot> = new Set<Slot>([
+  'select',
+  'budget',
+  'merge',
+  'channels',
+  'codec',
+]);
 
 /** A policy as the engine carries it out: its parts by slot, and the numbers that have to follow every row. */
 export class PolicyParts {
+  /** In the order of the policy. */
+  readonly all: readonly Part[];
   readonly select: SelectPart | undefined;
   readonly budget: BudgetPart | undefined;
   readonly merge: MergePart | undefined;
+  readonly channels: ChannelsPart | undefined;
+  readonly codec: CodecPart | undefined;
   /** What follows each row; equal requests are one number. */
   readonly tallies: readonly TallyRequest[];
   /** Last queries of a prompt that some part gets to see. */
@@ -32,10 +44,13 @@ export class PolicyParts {
         `This version of the engine does not carry out ${idle.map(({ id, slot }) => `${id} (slot ${slot})`).join(', ')}. Leave it out, or install a version of @accel/core that does.`,
       );
     }
+    this.all = policy.parts;
     const find = (slot: Slot): Part | undefined => policy.parts.find((part) => part.slot === slot);
     this.select = find('select') as SelectPart | undefined;
     this.budget = find('budget') as BudgetPart | undefined;
     this.merge = find('merge') as MergePart | undefined;
+    this.channels = find('channels') as ChannelsPart | undefined;
+    this.codec = find('codec') as CodecPart | undefined;
     const tallies: TallyRequest[] = [];
     for (const part of [this.select, this.merge]) {
       if (part !== undefined) this.#indices.set(part, assign(part.tallies ?? [], tallies));
@@ -46,6 +61,7 @@ export class PolicyParts {
       this.select?.observe ?? 0,
       this.budget?.observe ?? 0,
       this.merge?.observe ?? 0,
+      this.channels?.observe ?? 0,
     );
     this.countsPrompt = tallies.some(countsPrompt);
     this.countsDecode = tallies.some(countsDecode);

@@ -1,4 +1,5 @@
 import { findFallbacks } from './fallbacks.js';
+import type { Part } from '../policy/part.js';
 import type { Receipt } from '../receipt/receipt.js';
 import type { Sequence } from '../sequence.js';
 
@@ -9,15 +10,19 @@ export function buildReceipt(sequence: Sequence): Receipt {
   const { measured, arithmetic } = state.kv.bytes();
   const heads = Array.from({ length: spec.kvHeads }, (_, head) => head);
   const kernels = kernelsSince(sequence.before.kernels, model.stream.kernels());
-  const rowBytes = 2 * spec.headDim * (state.kv.shape.dtype === 'float32' ? 4 : 2) + 4;
-  const idleRows = state.selector?.idleRows;
+  const rowBytes = 2 * spec.headDim * (state.kv.shape.dtype === 'float32' ? 4 : 2);
+  const idle = (part: Part): { idleRows?: number } => {
+    const encodes = part.slot === 'codec' || part.slot === 'channels';
+    const idleRows = encodes ? state.format?.idleRows : state.selector?.idleRows;
+    return idleRows === undefined ? {} : { idleRows };
+  };
   return {
     policy: policy.toJSON(),
     parts: policy.parts.map((part) => ({
       id: part.id,
       slot: part.slot,
       acted: state.reports.acted(part),
-      ...(idleRows === undefined ? {} : { idleRows }),
+      ...idle(part),
       ...(part === state.parts.merge && state.parts.merge.at === 'decode'
         ? { when: 'decode' as const }
         : {}),
@@ -26,6 +31,10 @@ export function buildReceipt(sequence: Sequence): Receipt {
     layers: Array.from({ length: spec.layers }, (_, layer) => ({
       rowsIn: heads.map(() => state.seen),
       rowsKept: heads.map((head) => state.kv.rows(layer, head)),
+      ...(state.format && {
+        encodedKeys: heads.map((head) => state.kv.encodedRows(layer, head).keys),
+        encodedValues: heads.map((head) => state.kv.encodedRows(layer, head).values),
+      }),
     })),
     kv: {
       measuredBytes: measured,

@@ -25,6 +25,16 @@ export class Reports {
     if (done.note !== undefined) report.notes.add(done.note);
   }
 
+  /** Records that a part changed the format of rows in a layer. */
+  act(part: Part): void {
+    this.#report(part).acted += 1;
+  }
+
+  /** What {@link acted} and {@link notes} were when the sequence was saved. */
+  restore(part: Part, acted: number, notes: readonly string[]): void {
+    this.#parts.set(part.slot, { acted, notes: new Set(notes) });
+  }
+
   acted(part: Part): number {
     return this.#parts.get(part.slot)?.acted ?? 0;
   }

@@ -53,7 +53,7 @@ export function addColumnSums(
 export function tallyPrompt(batch: Batch, item: number, layer: number): void {
   const { state } = batch.item(item);
   const { parts, kv } = state;
-  if (!parts.countsPrompt) return;
+  if (!batch.counts(item)) return;
   const { stream } = batch.runtime;
   const sums = sumsOf(batch, item, kv.rows(layer, 0));
   kv.own(layer);

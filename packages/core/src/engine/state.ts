@@ -1,7 +1,9 @@
 import { KvSequence } from '@accel/kernels';
 import type { Allocator } from '../policy/allocate.js';
+import type { Channels } from '../policy/channels.js';
+import type { RowFormat } from '../policy/codec.js';
 import type { Merger } from '../policy/merge.js';
-import type { Part } from '../policy/part.js';
+import type { JsonValue, Part, Slot } from '../policy/part.js';
 import type { Selector } from '../policy/select.js';
 import type { PartSetup } from '../policy/setup.js';
 import { Cuts } from './cuts.js';
@@ -14,6 +16,7 @@ interface PartStates {
   readonly selector: Selector | undefined;
   readonly allocator: Allocator | undefined;
   readonly merger: Merger | undefined;
+  readonly channels: Channels | undefined;
 }
 
 /**
@@ -27,6 +30,9 @@ export class SequenceState implements Disposable {
   readonly selector: Selector | undefined;
   readonly allocator: Allocator | undefined;
   readonly merger: Merger | undefined;
+  readonly channels: Channels | undefined;
+  /** How the oldest rows are stored, when a codec or a channels part says so. */
+  readonly format: RowFormat | undefined;
   readonly reports: Reports;
   /** Layers of the running prompt that the budget part has not decided on for good, and what each layer may hold. */
   readonly cuts: Cuts;
@@ -39,6 +45,7 @@ export class SequenceState implements Disposable {
     runtime: Runtime,
     parts: PolicyParts,
     kv: KvSequence,
+    format: RowFormat | undefined,
     states: PartStates,
     reports: Reports,
     cuts: Cuts,
@@ -46,6 +53,8 @@ export class SequenceState implements Disposable {
     this.runtime = runtime;
     this.parts = parts;
     this.kv = kv;
+    this.format = format;
+    this.channels = states.channels;
     this.selector = states.selector;
     this.allocator = states.allocator;
     this.merger = states.merger;
@@ -53,24 +62,39 @@ export class SequenceState implements Disposable {
     this.cuts = cuts;
   }
 
-  static create(runtime: Runtime, parts: PolicyParts): SequenceState {
+  /** @param saved what parts remembered of a sequence that comes from a file */
+  static create(
+    runtime: Runtime,
+    parts: PolicyParts,
+    saved: Readonly<Partial<Record<Slot, JsonValue>>> = {},
+  ): SequenceState {
     const { spec, stream, device, dtype } = runtime;
+    const format = rowFormat(runtime, parts);
     const kv = new KvSequence(runtime.pool, {
       layers: spec.layers,
       heads: spec.kvHeads,
       headDim: spec.headDim,
       dtype,
       tallies: parts.tallies.length,
+      // Without a selection no row ever leaves, so a row's number is its position.
+      positions: parts.select === undefined ? 'implied' : 'stored',
+      ...(format && { encoded: format.items }),
     });
     const rope = (length: number) => runtime.rope.at(length);
-    const make = <S>(part: (Part & { create(setup: PartSetup): S }) | undefined): S | undefined =>
-      part?.create({ spec, stream, device, dtype, rope, tallies: parts.indices(part) });
+    const make = <S>(
+      part: (Part & { create(setup: PartSetup, saved?: JsonValue): S }) | undefined,
+    ): S | undefined =>
+      part?.create(
+        { spec, stream, device, dtype, rope, tallies: parts.indices(part) },
+        saved[part.slot],
+      );
     const states = {
       selector: make<Selector>(parts.select),
       allocator: make<Allocator>(parts.budget),
       merger: make<Merger>(parts.merge),
+      channels: make<Channels>(parts.channels),
     };
-    return new SequenceState(runtime, parts, kv, states, new Reports(), new Cuts());
+    return new SequenceState(runtime, parts, kv, format, states, new Reports(), new Cuts());
   }
 
   /** A copy that shares cache pages until one of the two writes to them. */
@@ -79,11 +103,13 @@ export class SequenceState implements Disposable {
       selector: this.selector?.fork(),
       allocator: this.allocator?.fork(),
       merger: this.merger?.fork(),
+      channels: this.channels?.fork(),
     };
     const copy = new SequenceState(
       this.runtime,
       this.parts,
       this.kv.fork(),
+      this.format,
       states,
       this.reports.copy(),
       this.cuts.copy(),
@@ -98,10 +124,23 @@ export class SequenceState implements Disposable {
     this.selector?.dispose();
     this.allocator?.dispose();
     this.merger?.dispose();
+    this.channels?.dispose();
     this.kv.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** The codec's format, over the channels that are kept, or the one of the part that drops channels. */
+function rowFormat({ spec, dtype }: Runtime, parts: PolicyParts): RowFormat | undefined {
+  const { channels, codec } = parts;
+  if (codec === undefined) return channels?.format({ spec, dtype });
+  return codec.format({
+    spec,
+    dtype,
+    channels: channels?.kept(spec) ?? spec.headDim,
+    header: channels?.header(spec) ?? 0,
+  });
 }

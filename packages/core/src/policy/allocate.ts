@@ -1,5 +1,6 @@
 import type { LayerEnd } from './layer-end.js';
-import type { Part, Signal } from './part.js';
+import type { JsonValue, Part, Signal } from './part.js';
+import type { Saveable } from './saved.js';
 import type { PartSetup } from './setup.js';
 
 /** A part that gives every layer its share of rows. It needs a selector with a ranking to have an effect. */
@@ -11,8 +12,8 @@ export interface BudgetPart<Id extends string = string, N extends Signal = Signa
 > {
   /** Last queries of a prompt that the allocator gets to see. Default 0. */
   readonly observe?: number;
-  /** Makes the state for one sequence. */
-  create(setup: PartSetup): Allocator;
+  /** Makes the state for one sequence. @param saved what {@link Saveable.save} gave, for one that comes from a file */
+  create(setup: PartSetup, saved?: JsonValue): Allocator;
 }
 
 /** What a layer may hold. */
@@ -32,7 +33,7 @@ export interface AllocatorLayer extends LayerEnd {
 }
 
 /** An allocation at work on one sequence, which owns it. Called for turns in which the selector has scores. */
-export interface Allocator {
+export interface Allocator extends Saveable {
   /**
    * Called once a layer has done all tokens of a prompt or later turn; only enqueues.
    * @returns the layer's share, or undefined when `settle` will say

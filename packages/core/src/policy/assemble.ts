@@ -1,4 +1,5 @@
 import { AccelError } from '@accel/kernels';
+import { legality } from './legality.js';
 import type { Method } from './method.js';
 import type { Part } from './part.js';
 
@@ -9,7 +10,7 @@ export interface NamedParts {
 }
 
 /** How firmly a part claims its slot. */
-const claim = { companion: 0, optional: 1, own: 2 } as const;
+const claim = { suggestion: 0, companion: 1, optional: 2, own: 3 } as const;
 
 interface Candidate {
   readonly part: Part;
@@ -23,8 +24,9 @@ interface Candidate {
  *
  * 1. a method's own part, whose id is the method's
  * 2. a method's own part in one of its `optionalSlots`, which it has for want of another: CakeKV's selection
- * 3. a companion, a part of another method brought along so that the method works alone: the SnapKV that PyramidKV
+ * 3. a companion, a part of another method brought along because the method needs one: the SnapKV that PyramidKV
  *    allots for
+ * 4. a suggestion, a part of another method that it was published with but works without: the SnapKV of ThinK's configs
  *
  * So a method that was named replaces what others brought along, and two methods that both insist on a slot are left for
  * {@link compose} to refuse. Equal companions are one.
@@ -39,13 +41,13 @@ interface Candidate {
  */
 export function assemble(named: readonly NamedParts[]): Part[] {
   const candidates = named.flatMap(({ method, parts }) =>
-    parts.map((part): Candidate => ({ part, by: method, claim: claimOf(method, part) })),
+    parts.map((part): Candidate => ({ part, by: method, claim: claimOf(method, part, parts) })),
   );
   const kept: Candidate[] = [];
   for (const candidate of candidates) {
     const rivals = candidates.filter(({ part }) => part.slot === candidate.part.slot);
     if (rivals.some((rival) => rival.claim > candidate.claim)) continue;
-    if (candidate.claim === claim.companion) {
+    if (candidate.claim <= claim.companion) {
       const other = kept.find(({ part }) => part.slot === candidate.part.slot);
       // Companions of one method are its own business.
       if (other !== undefined && other.by !== candidate.by) {
@@ -58,8 +60,14 @@ export function assemble(named: readonly NamedParts[]): Part[] {
   return kept.map(({ part }) => part);
 }
 
-function claimOf(method: NamedParts['method'], part: Part): number {
-  if (part.id !== method.id) return claim.companion;
+function claimOf(method: NamedParts['method'], part: Part, parts: readonly Part[]): number {
+  if (part.id !== method.id) {
+    const needed = legality.companions.some(
+      ({ slot, with: companion }) =>
+        companion === part.slot && parts.some((own) => own.id === method.id && own.slot === slot),
+    );
+    return needed ? claim.companion : claim.suggestion;
+  }
   return method.optionalSlots?.includes(part.slot) === true ? claim.optional : claim.own;
 }
 

@@ -48,7 +48,7 @@ export function removeRow(end: LayerEnd, victims: Tensor, keep: number): void {
   kv.own(layer);
   ops.kvRemove(stream, kv.kv(layer), victims, keep);
   if (kv.canDrop(layer, stale, 1)) kv.drop(layer, stale, 1);
-  else gatherWithout(end, stale);
+  else cutRows(end, stale, 1);
 }
 
 /**
@@ -60,13 +60,20 @@ export function unmerged({ merge }: Pick<LayerEnd, 'merge'>, leaving: number): {
   return { note: 'rows that left several at a time were not merged' };
 }
 
-/** For the rare step in which rows left at another place before, for example after the budget has changed. */
-function gatherWithout({ kv, layer, rows, stream }: LayerEnd, stale: number): void {
+/**
+ * Takes rows `[at, at + count)` out of every head of a layer and gathers the others. `kv.drop` would move none, but it leaves
+ * a gap where they were: this is for rows that leave somewhere else than others before, or before a codec encodes the rest.
+ */
+export function cutRows(
+  { kv, layer, rows, stream }: Layer & Pick<LayerEnd, 'rows'>,
+  at: number,
+  count: number,
+): void {
   const { heads } = kv.shape;
-  const kept = rows - 1;
+  const kept = rows - count;
   const index = Int32Array.from({ length: heads * kept }, (_, i) => {
     const row = i % kept;
-    return row < stale ? row : row + 1;
+    return row < at ? row : row + count;
   });
   using rowsKept = Tensor.from(stream.device, index, [heads, kept]);
   kv.compact(layer, rowsKept, new Array<number>(heads).fill(kept));

@@ -33,6 +33,46 @@ export const legality = {
       why: 'merging changes single stored values, not groups; choose residualOnly or reencode for packed rows',
     },
     {
+      a: { slot: 'select', turns: 'every' },
+      b: { slot: 'codec', packedRows: 'forbidden' },
+      why: 'rows leave in later turns too, when older ones are packed already; evict in the first turn only',
+    },
+    {
+      a: { slot: 'select', positions: 'cacheRelative' },
+      b: { slot: 'codec', packedRows: 'forbidden' },
+      why: 'keys used at their place in the cache need an attention of their own, which reads plain rows only; use positions: original',
+    },
+    {
+      a: { slot: 'select', prefill: 'banded' },
+      b: { slot: 'codec', packedRows: 'forbidden' },
+      why: 'banded attention reads plain rows only; use prefill: dense',
+    },
+    {
+      a: { slot: 'select', evicts: 'everyStep' },
+      b: { slot: 'channels', packedRows: 'forbidden' },
+      why: 'rows leave one by one, but keys that have lost channels lie in groups and stay; evict at the end of the prompt',
+    },
+    {
+      a: { slot: 'merge', at: 'decode' },
+      b: { slot: 'channels', packedRows: 'forbidden' },
+      why: 'merging while decoding goes by the attention of each step, which is not counted over pruned keys',
+    },
+    {
+      a: { slot: 'select', turns: 'every' },
+      b: { slot: 'channels', packedRows: 'forbidden' },
+      why: 'rows leave in later turns too, when older ones are pruned already; evict in the first turn only',
+    },
+    {
+      a: { slot: 'select', positions: 'cacheRelative' },
+      b: { slot: 'channels', packedRows: 'forbidden' },
+      why: 'keys used at their place in the cache need an attention of their own, which reads plain rows only; use positions: original',
+    },
+    {
+      a: { slot: 'select', prefill: 'banded' },
+      b: { slot: 'channels', packedRows: 'forbidden' },
+      why: 'banded attention reads plain rows only; use prefill: dense',
+    },
+    {
       a: { slot: 'merge', at: 'decode' },
       b: { slot: 'select', prefill: 'banded' },
       why: 'a banded prompt gives no attention for merging to go by; use prefill: dense',

@@ -1,6 +1,7 @@
 import type { Tensor } from '@accel/kernels';
 import type { LayerEnd } from './layer-end.js';
-import type { Part, Signal } from './part.js';
+import type { JsonValue, Part, Signal } from './part.js';
+import type { Saveable } from './saved.js';
 import type { PartSetup } from './setup.js';
 import type { TallyRequest } from './tally.js';
 
@@ -19,12 +20,12 @@ export interface MergePart<Id extends string = string, N extends Signal = Signal
   readonly observe?: number;
   /** Numbers that follow every row. Default none. */
   readonly tallies?: readonly TallyRequest[];
-  /** Makes the state for one sequence. */
-  create(setup: PartSetup): Merger;
+  /** Makes the state for one sequence. @param saved what {@link Saveable.save} gave, for one that comes from a file */
+  create(setup: PartSetup, saved?: JsonValue): Merger;
 }
 
 /** Merging at work on one sequence, which owns it. Hooks only enqueue. */
-export interface Merger {
+export interface Merger extends Saveable {
   /** Called before the selector, once a layer has done all tokens of a prompt or later turn. */
   prefillEnd?(layer: LayerEnd): void;
   /** Called in a decode step before a row of each head leaves: its number, or int32 `[kvHeads]` with one for each head. */

@@ -63,29 +63,6 @@ export type PrefillPart<Id extends string = string, P extends Signal = Signal> =
   P
 >;
 
-/** A part that drops channels of stored keys. */
-export interface ChannelsPart<Id extends string = string, N extends Signal = Signal> extends Part<
-  Id,
-  'channels',
-  N,
-  never
-> {
-  /** Both channels of a rotated pair go together, so keys can still be rotated afterwards. */
-  readonly pairAligned: boolean;
-}
-
-/** A part that decides the format of stored rows. */
-export interface CodecPart<Id extends string = string> extends Part<Id, 'codec', never, never> {
-  /**
-   * What happens when a row is evicted or changed that is already packed into a group: nothing may (`'forbidden'`),
-   * only rows still in the residual leave (`'residualOnly'`), whole groups leave (`'wholeGroups'`), or the group is
-   * decoded and encoded again (`'reencode'`).
-   */
-  readonly packedRows: 'forbidden' | 'residualOnly' | 'wholeGroups' | 'reencode';
-  /** Newest rows kept unpacked. */
-  readonly residual: number;
-}
-
 /** Freezes a part and everything in its options and lists. */
 export function freezePart<const T extends Part>(part: T): T {
   for (const value of [part.options, part.needs, part.provides]) freezeDeep(value);

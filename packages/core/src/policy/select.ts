@@ -1,6 +1,7 @@
 import type { KvSequence, Stream, Tensor } from '@accel/kernels';
 import type { LayerEnd, TurnStart } from './layer-end.js';
-import type { Part, Signal } from './part.js';
+import type { JsonValue, Part, Signal } from './part.js';
+import type { Saveable } from './saved.js';
 import type { PartSetup } from './setup.js';
 import type { TallyRequest } from './tally.js';
 
@@ -15,21 +16,23 @@ export interface SelectPart<Id extends string = string, N extends Signal = Signa
   readonly positions: 'original' | 'cacheRelative';
   /** Rows leave when a prompt ends, or after every token. Default: `'prefillEnd'`. */
   readonly evicts?: 'prefillEnd' | 'everyStep';
+  /** In which turns rows leave when a prompt ends; of no account when they leave after every token. Default `'first'`. */
+  readonly turns?: 'first' | 'every';
   /** `'banded'`: tokens of a prompt see only some of the rows before them. Default `'dense'`. */
   readonly prefill?: 'dense' | 'banded';
   /** Last queries of a prompt that the selector gets to see. Default 0. */
   readonly observe?: number;
   /** Numbers that follow every row. Default none. */
   readonly tallies?: readonly TallyRequest[];
-  /** Makes the state for one sequence. */
-  create(setup: PartSetup): Selector;
+  /** Makes the state for one sequence. @param saved what {@link Saveable.save} gave, for one that comes from a file */
+  create(setup: PartSetup, saved?: JsonValue): Selector;
 }
 
 /**
  * A selection at work on one sequence, which owns it. Hooks only enqueue work on the stream: no await, no reading of
  * tensors.
  */
-export interface Selector {
+export interface Selector extends Saveable {
   /** Rows up to which evicting nothing is right, normally the budget; strict mode demands action beyond. */
   readonly idleRows?: number;
   /**

@@ -21,6 +21,9 @@ export interface LayerReceipt {
   readonly rowsIn: readonly number[];
   /** Rows held now. */
   readonly rowsKept: readonly number[];
+  /** Of these, rows whose keys, or values, a codec or a channels part holds in a format of its own. */
+  readonly encodedKeys?: readonly number[];
+  readonly encodedValues?: readonly number[];
 }
 
 /** An account of what was done to a sequence: what was kept, what it took, and what did not go as configured. */
@@ -31,9 +34,9 @@ export interface Receipt {
   readonly kv: {
     /** Bytes of the pages held. */
     readonly measuredBytes: number;
-    /** Rows held × bytes of a row. */
+    /** Rows held × bytes of a row in its format. */
     readonly arithmeticBytes: number;
-    /** The same with every row of every position, uncompressed. */
+    /** Keys and values of every position, uncompressed. */
     readonly fullBytes: number;
   };
   /** Tokens that went through the model. */

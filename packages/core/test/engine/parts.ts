@@ -18,6 +18,7 @@ export function counting(tallies: readonly TallyRequest[]): SelectPart<'counting
     idleRows: 1 << 30,
     prefillEnd: () => undefined,
     decodeEnd: () => undefined,
+    save: () => null,
     fork: create,
     dispose: () => undefined,
   });
@@ -70,6 +71,9 @@ export function oldest(capacity: number, window: number): SelectPart<'oldest', n
     prefillEnd(): void {
       throw new Error('the budget part cuts');
     }
+    save(): null {
+      return null;
+    }
     fork(): Selector {
       return new Oldest(this.setup);
     }
@@ -107,6 +111,9 @@ export function cascade(total: number): BudgetPart<'cascade', never> {
       await this.reads[layer];
       const rows = Math.floor(total / (layer + 1));
       return new Map(Array.from({ length: layer + 1 }, (_, i) => [i, { rows }]));
+    }
+    save(): null {
+      return null;
     }
     fork(): Allocator {
       return new Cascade(this.setup);

@@ -15,6 +15,8 @@ const h2o = named('h2o', [parts.h2o]);
 const pyramidkv = named('pyramidkv', [parts.snapkv, parts.pyramidkv]);
 const ownSelect = freezePart({ ...parts.snapkv, id: 'cakekv' } as const);
 const cakekv = named('cakekv', [parts.cakekv, ownSelect], ['select']);
+const kept = freezePart({ ...parts.snapkv, options: { observe: 8 } });
+const think = named('think', [parts.thinkFree, kept]);
 const cam = named('cam', [parts.streamingllm, parts.cam]);
 
 function ids(...methods: NamedParts[]): string[] {
@@ -49,6 +51,13 @@ describe('methods named together', () => {
     expect(both(snapkv, cakekv)).toEqual(['snapkv select', 'cakekv budget']);
     expect(both(cam, cakekv)).toEqual(['cam merge', 'cakekv budget', 'cakekv select']);
     expect(ids(snapkv, cakekv, cam)).toEqual(['snapkv select', 'cakekv budget', 'cam merge']);
+  });
+
+  test('a part that a method was only published with yields to one that another method needs', () => {
+    expect(ids(think)).toEqual(['think channels', 'snapkv select']);
+    expect(both(think, h2o)).toEqual(['think channels', 'h2o select']);
+    expect(both(think, pyramidkv)).toEqual(['think channels', 'snapkv select', 'pyramidkv budget']);
+    expect(assemble([think, pyramidkv])).toContain(parts.snapkv);
   });
 
   test('two that insist are left for compose to refuse', async () => {

@@ -20,11 +20,15 @@ import {
   l2compress,
   pyramidkv,
   snapkv,
+  snapkvEvery,
   streamingllm,
   streamingllmBanded,
+  streamingllmBandedOnce,
+  streamingllmOnce,
   streamingllmOriginal,
   thinkFree,
   thinkPairs,
+  thinkStays,
   xattention,
 } from './parts.js';
 
@@ -71,6 +75,7 @@ describe('legal compositions', () => {
     compose(thinkFree, kivi);
     compose(thinkFree, snapkv);
     compose(h2o, thinkFree);
+    compose(snapkv, pyramidkv, thinkStays, kivi);
   });
 
   test('eviction at every step with a codec that says what happens to packed rows', () => {
@@ -186,6 +191,50 @@ describe('illegal compositions fail in tsc and at run time', () => {
     }, 'cam and kivi do not go together');
   });
 
+  test('eviction in later turns with rows that stay once they are packed or pruned', async () => {
+    await expectIllegal(() => {
+      // @ts-expect-error rows leave in later turns too
+      compose(snapkvEvery, kivi);
+    }, 'snapkv and kivi do not go together: rows leave in later turns too, when older ones are packed');
+    await expectIllegal(() => {
+      // @ts-expect-error rows leave in later turns too
+      compose(snapkvEvery, thinkStays);
+    }, 'snapkv and think do not go together: rows leave in later turns too, when older ones are pruned');
+    compose(snapkvEvery, kiviReencode);
+    compose(snapkvEvery, thinkPairs);
+  });
+
+  test('an attention of its own with rows that it cannot read', async () => {
+    const place = 'keys used at their place in the cache need an attention of their own';
+    await expectIllegal(() => {
+      // @ts-expect-error an attention of its own reads plain rows only
+      compose(streamingllmOnce, kivi);
+    }, `streamingllm and kivi do not go together: ${place}`);
+    await expectIllegal(() => {
+      // @ts-expect-error an attention of its own reads plain rows only
+      compose(streamingllmOnce, thinkStays);
+    }, `streamingllm and think do not go together: ${place}`);
+    await expectIllegal(() => {
+      // @ts-expect-error banded attention reads plain rows only
+      compose(streamingllmBandedOnce, kivi);
+    }, 'streamingllm and kivi do not go together: banded attention reads plain rows only');
+    await expectIllegal(() => {
+      // @ts-expect-error banded attention reads plain rows only
+      compose(streamingllmBandedOnce, thinkStays);
+    }, 'streamingllm and think do not go together: banded attention reads plain rows only');
+  });
+
+  test('eviction or merging at every step with channels pruned of keys that stay', async () => {
+    await expectIllegal(() => {
+      // @ts-expect-error rows leave one by one, but keys that have lost channels stay
+      compose(h2o, thinkStays);
+    }, 'h2o and think do not go together: rows leave one by one');
+    await expectIllegal(() => {
+      // @ts-expect-error merging while decoding goes by attention that is not counted
+      compose(snapkv, cam, thinkStays);
+    }, 'cam and think do not go together: merging while decoding');
+  });
+
   test('merging after a banded prompt', async () => {
     await expectIllegal(() => {
       // @ts-expect-error a banded prompt gives no attention for merging to go by
@@ -239,7 +288,7 @@ test('what the types leave open is caught at run time', async () => {
 test('every row of the table is reached by a test above', () => {
   // A new row changes these numbers and should come with its tests.
   expect(legality.companions).toHaveLength(2);
-  expect(legality.pairs).toHaveLength(5);
+  expect(legality.pairs).toHaveLength(13);
   expect(legality.warnings).toHaveLength(2);
 });
 

@@ -1,15 +1,15 @@
 import type { Allocator, BudgetPart } from '../../src/policy/allocate.js';
 import type { MergePart, Merger } from '../../src/policy/merge.js';
-import {
-  type ChannelsPart,
-  type CodecPart,
-  freezePart,
-  type PrefillPart,
-  type Signal,
-} from '../../src/policy/part.js';
+import type { ChannelsPart } from '../../src/policy/channels.js';
+import type { CodecPart } from '../../src/policy/codec.js';
+import { freezePart, type PrefillPart, type Signal } from '../../src/policy/part.js';
 import type { Selector, SelectPart } from '../../src/policy/select.js';
 
 // Parts as the eleven methods describe themselves, without their work.
+
+const onlyDescribed = (): never => {
+  throw new Error('only described');
+};
 
 function select<
   Id extends string,
@@ -17,9 +17,7 @@ function select<
   P extends SelectPart['positions'],
   E extends 'prefillEnd' | 'everyStep',
 >(id: Id, needs: readonly N[], positions: P, evicts: E) {
-  const create = (): Selector => {
-    throw new Error('only described');
-  };
+  const create: () => Selector = onlyDescribed;
   const part = {
     id,
     slot: 'select',
@@ -41,6 +39,15 @@ export const streamingllm = select('streamingllm', [], 'cacheRelative', 'everySt
 export const streamingllmOriginal = select('streamingllm', [], 'original', 'everyStep');
 
 export const streamingllmBanded = freezePart({ ...streamingllm, prefill: 'banded' } as const);
+/** Rows leave when a prompt ends, and one thing more that only attention over plain rows can do. */
+export const streamingllmOnce = select('streamingllm', [], 'cacheRelative', 'prefillEnd');
+export const streamingllmBandedOnce = freezePart({
+  ...select('streamingllm', [], 'original', 'prefillEnd'),
+  prefill: 'banded',
+} as const);
+
+/** SnapKV that compresses every turn. */
+export const snapkvEvery = freezePart({ ...snapkv, turns: 'every' } as const);
 
 /** H2O that was told to take what a sparse prefill leaves of its signal. */
 export const h2oApproximate = freezePart({ ...h2o, lossy: 'approximateSignal' } as const);
@@ -109,11 +116,18 @@ function think<A extends boolean>(
     lossy: true,
     options: { pairAligned },
     pairAligned,
+    observe: 32,
+    kept: onlyDescribed,
+    header: onlyDescribed,
+    format: onlyDescribed,
+    create: onlyDescribed,
   });
 }
 
 export const thinkFree = think(false);
 export const thinkPairs = think(true);
+/** Keys that have lost channels stay. */
+export const thinkStays = freezePart({ ...thinkPairs, packedRows: 'forbidden' } as const);
 
 export function codec<Id extends string, const R extends CodecPart['packedRows']>(
   id: Id,
@@ -129,6 +143,7 @@ export function codec<Id extends string, const R extends CodecPart['packedRows']
     options: { packedRows, residual },
     packedRows,
     residual,
+    format: onlyDescribed,
   });
 }
 

@@ -51,6 +51,24 @@ test('a part that should have acted does not', async () => {
   );
 });
 
+test('a part that encodes is judged by the rows that are left to it', async () => {
+  const { parts, layers, ...rest } = receipt(1000, 0, 128);
+  const encoding = parts.map((part) => ({ ...part, id: 'kivi', slot: 'codec' }) as const);
+  const left = (rows: number): Receipt => ({
+    ...rest,
+    parts: encoding,
+    layers: layers.map((layer) => ({ ...layer, rowsKept: [rows, rows - 1] })),
+  });
+  expect(() => {
+    assertStrict(left(128));
+  }).not.toThrow();
+  await expectFailure(
+    () => assertStrict(left(200)),
+    'ERR_ACCEL_STRICT',
+    'kivi never acted on 200 rows (it may idle up to 128)',
+  );
+});
+
 test('a fallback does not', async () => {
   await expectFailure(
     () => assertStrict(receipt(10, 1, 5, ['dense attention in layer 3'])),
