@@ -1,0 +1,685 @@
+// Split-KV attention over a KIVI cache, one segment: packed query rows against the keys of some tiles (accel/decode_plan.cuh).
+//
+// Keys are the rows of the tensor core's product and queries its columns, so that 8 query rows, mostly one group, fill it:
+//   S^T [16 keys x 8] = K [16 x C] Q^T      O^T [16 channels x 8] += V^T [16 x 16 keys] P^T
+// and codes come out of their words as A fragments (kivi_layout.h): two codes of a register are half floats after one AND, as
+// subnormals code * 2^-24, which the tensor core multiplies exactly. Scales and minima never touch the codes:
+//   sum_c q_c (s_c k_c + m_c) = sum_c (q_c s_c) k_c + sum_c q_c m_c         s of a key channel, over the rows of a group
+//   sum_t p_t (s_t v_t + m_t) = sum_t (p_t s_t) v_t + sum_t p_t m_t         s of a row, over the channels of a group
+// Queries are divided by a power of two to at most 1, so that q s stays in half's range; logits get it back in fp32.
+//
+// Each warp takes 32 keys of every tile for itself, with a pipeline and a softmax state of its own; the states are joined at
+// the end. Logits of a step are made while values of the step before are added: two streams of instructions that do not
+// wait for each other. Rows from `full` on, where keys or values are plain, have a path of their own, 16 at a time, that
+// weighs every value in real size; it needs no speed, there are a few hundred of them.
+//
+// Shared memory: for each warp, stages of [key codes of 32 rows][scales][minima][two value items]; then the queries, half
+// floats [R][D], padded.
+#ifndef ACCEL_KIVI_STREAM_CUH
+#define ACCEL_KIVI_STREAM_CUH
+
+#include <float.h>
+
+#include "accel/decode_plan.cuh"
+#include "accel/mma.cuh"
+#include "kivi_fragments.cuh"
+#include "kivi_layout.h"
+
+namespace accel_kivi {
+
+using namespace accel::cuda;
+
+// The layout as numbers, so that no loop divides.
+struct KiviPlaces {
+  int header;       // of the keys' stream
+  int used;         // steps of 16 key channels
+  int group_shift;  // log2 of the group
+  int key_item, key_block, key_scales, key_minima;
+  int value_item, value_scales, value_minima, value_groups;
+
+  static KiviPlaces of(const KiviLayout& l, int header) {
+    int shift = 4;
+    while (1 << shift < l.group) shift++;
+    return {header,           l.channels() / 16, shift,
+            l.key_item_bytes(), l.key_block_bytes(), l.key_scales(), l.key_minima(),
+            l.value_item_bytes(), l.value_scales(), l.value_minima(), l.value_groups()};
+  }
+};
+
+constexpr uint32_t kSixteen = 0x4c004c00;  // 16 and 16, half floats
+
+struct KiviArguments {
+  DecodeArguments decode;
+  KiviLayout layout;
+  KiviPlaces places;
+  int page_shift;  // log2 of page_bytes
+  bool bf16;       // queries and plain rows; else fp16. Not a template argument: few rows are plain, and kernels are many
+};
+
+// N: blocks of 8 packed rows. W: warps. Pruned: keys have fewer than D channels; otherwise loops have fixed lengths, which
+// is what lets loads, shifts and products of one step overlap.
+template <int D, int KB, int VB, int N, int W, bool Pruned>
+class KiviStream {
+ public:
+  static constexpr int R = 8 * N;  // packed rows
+  static constexpr int warps = W, threads = 32 * warps, stages = KB == 2 ? 3 : 2;
+  static constexpr int rows = 32, tile = rows * warps;
+  static constexpr int steps = D / 16;  // of 16 channels; pruned keys have fewer
+  static constexpr int most_key_bytes = 2 * 2 * D * KB + 4 * D;
+  static constexpr int value_bytes = 2 * (2 * D * VB + 64 * (D / 32));  // two items of the smallest group
+  static constexpr int stage_bytes = most_key_bytes + value_bytes;
+  static constexpr int chunks = stage_bytes / 16 / 32;  // 16-byte pieces of a lane
+  static constexpr int row_bytes = 2 * D;
+  static constexpr int padded = D + 4;  // floats of a joined row
+  static constexpr int plain_bytes = 2 * 16 * row_bytes + value_bytes;  // 16 plain rows of both beside a value item
+  static constexpr int joined_bytes = 8 * padded * 4;
+  static constexpr int needed = plain_bytes > joined_bytes ? plain_bytes : joined_bytes;
+  static constexpr int warp_bytes = stages * stage_bytes > needed ? stages * stage_bytes : needed;
+  static constexpr int query_pairs = D / 2 + 16;  // of a row; the padding spreads rows over the banks
+  static constexpr int shared_bytes = warps * warp_bytes + R * query_pairs * 4;
+  static_assert(stage_bytes % 512 == 0 && warp_bytes % 16 == 0);
+
+  // `states` [warps][R] and `grow` [R]: in shared memory.
+  __device__ KiviStream(const KiviArguments& arguments, uint8_t* shared, float2 (*states)[R], float* grow)
+      : k_(arguments), a_(arguments.decode), p_(arguments.places), shared_(shared), states_(states), growth_(grow), lane_(threadIdx.x % 32),
+        warp_(threadIdx.x / 32), g_(lane_ / 4), t_(lane_ % 4), own_(shared + warp_ * warp_bytes),
+        own_address_(shared_address(own_)),
+        queries_(reinterpret_cast<uint32_t*>(shared + warps * warp_bytes)) {}
+
+  __device__ void segment(int unit, int first_tile, int end_tile, int segment) {
+    unit_ = decode_unit<R>(a_, unit);
+    head_ = a_.pages.at(unit_.sequence, unit_.head);
+    stop_ = min(unit_.end, end_tile * tile);
+    const int base = first_tile * tile + warp_ * rows;
+    const int full = min(min(head_.encoded_keys, head_.encoded_values), stop_) & ~(rows - 1);
+    pdl_wait();  // up to here only page tables and lengths were read
+    start(base);
+    const int steps_left = base < full ? (full - base + tile - 1) / tile : 0;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      if (i < steps_left) {
+        locate();
+        issue(i);
+      } else {
+        cp_async_commit();
+      }
+    }
+    if (steps_left > 2) locate();
+    share_queries();
+    clear();
+    __syncthreads();  // the queries are there
+    load_bounds();
+    if (steps_left > 0) run(steps_left);
+    __syncwarp();
+    to_values();
+    // Blocks of 16 rows go round the warps.
+    const int tail_begin = max(full, first_tile * tile);
+#pragma unroll 1
+    for (int key = tail_begin + warp_ * 16; key < stop_; key += warps * 16) tail(key);
+    __syncwarp();
+    join(segment);
+  }
+
+ private:
+  // ---- bringing encoded rows in
+
+  // Where this lane's pieces of 16 bytes of the warp's next step are in the streams; steps are the same number of pieces apart.
+  __device__ void start(int row) {
+    const int codes = 2 * key_block_bytes(), scales = 64 * used();
+    const int item = key_item(row), key_at = item + key_block(row), value_at = row / kBlockRows * p_.value_item;
+    key_pieces_ = (codes + scales) / 16;
+    all_pieces_ = key_pieces_ + 2 * p_.value_item / 16;
+    key_stride_ = (tile >> p_.group_shift) * p_.key_item / 16;
+    value_stride_ = tile / kBlockRows * p_.value_item / 16;
+#pragma unroll
+    for (int i = 0; i < chunks; i++) {
+      const int piece = i * 32 + lane_, byte = piece * 16;
+      const int at = byte < codes           ? key_at + byte
+                     : piece < key_pieces_ ? item + p_.key_scales + byte - codes
+                                           : value_at + byte - codes - scales;
+      at_[i] = (piece < all_pieces_ ? at : value_at) / 16;
+    }
+  }
+
+  // Looks up the pages of the next step, a step before they are needed.
+  __device__ void locate() {
+    const int shift = k_.page_shift - 4;
+    const uint32_t pieces = 1u << shift;
+#pragma unroll
+    for (int i = 0; i < chunks; i++) {
+      const bool key = is_key(i);
+      if (is_piece(i)) {
+        const uint32_t page = (key ? head_.encoded_key_pages : head_.encoded_value_pages)[at_[i] >> shift];
+        source_[i] = page * pieces + (at_[i] & (pieces - 1));
+      }
+      at_[i] += key ? key_stride_ : value_stride_;
+    }
+  }
+  // Whether piece i of this lane is of keys. Known to the compiler for most pieces, unless keys are pruned.
+  __device__ bool is_key(int i) const {
+    constexpr int whole = most_key_bytes / 16;
+    if (!Pruned && (i + 1) * 32 <= whole) return true;
+    if (!Pruned && i * 32 >= whole) return false;
+    return i * 32 + lane_ < (Pruned ? key_pieces_ : whole);
+  }
+  // Whether there is such a piece. Of values with larger groups some are missing; without a test their lanes bring the first
+  // piece again, to a place that nobody reads.
+  __device__ bool is_piece(int i) const { return !Pruned || i * 32 + lane_ < all_pieces_; }
+
+  // Where the item of a row is in the keys' stream, and the row's block in the item.
+  __device__ int key_item(int row) const { return p_.header + (row >> p_.group_shift) * p_.key_item; }
+  __device__ int key_block(int row) const {
+    return (row & ((1 << p_.group_shift) - 1)) / kBlockRows * key_block_bytes();
+  }
+  __device__ int used() const { return Pruned ? p_.used : steps; }
+  __device__ int key_block_bytes() const { return Pruned ? p_.key_block : 2 * D * KB; }
+  // Of a stage: where scales of keys are, and values.
+  __device__ int scales_at() const { return 2 * key_block_bytes(); }
+  __device__ int values_at() const { return scales_at() + 64 * used(); }
+
+  __device__ void issue(int stage) const {
+#pragma unroll
+    for (int i = 0; i < chunks; i++) {
+      const int piece = i * 32 + lane_;
+      if (is_piece(i)) {
+        cp_async16(own_address_ + stage * stage_bytes + piece * 16, a_.pages.base + source_[i] * 16ull);
+      }
+    }
+    cp_async_commit();
+  }
+
+  // ---- queries
+
+  __device__ int64_t packed_row(int row) const {  // of q and out, in rows of D
+    const int i = row / a_.group;
+    return (int64_t)(unit_.token + i) * a_.query_heads + unit_.head * a_.group + (row - i * a_.group);
+  }
+  // Packed row `row` of the unit, or null behind the last.
+  __device__ const uint16_t* query(int row) const {
+    return row < unit_.rows ? static_cast<const uint16_t*>(a_.q) + packed_row(unit_.row + row) * D : nullptr;
+  }
+  __device__ float number(const uint16_t* x) const {
+    return k_.bf16 ? to_float(*reinterpret_cast<const __nv_bfloat16*>(x)) : to_float(*reinterpret_cast<const __half*>(x));
+  }
+  // A channel that is kept, as a channel of the query.
+  __device__ int channel(int c) const {
+    // The list may come from a file.
+    return p_.header == 0 ? c
+                          : min(*reinterpret_cast<const uint16_t*>(a_.pages.stream(head_.encoded_key_pages, 2 * c)), D - 1);
+  }
+
+  // Brings the kept channels of the queries in, divided by a power of two so that none exceeds 1, and by what codes are too
+  // large.
+  __device__ void share_queries() {
+    constexpr int per_lane = D / 32;
+#pragma unroll 1
+    for (int row = warp_; row < R; row += warps) {
+      const uint16_t* q = query(row);
+      float x[per_lane], most = 0;
+#pragma unroll
+      for (int i = 0; i < per_lane; i++) {
+        const int c = lane_ + 32 * i;
+        x[i] = q == nullptr || c >= k_.layout.kept ? 0.f : number(q + channel(c));
+        most = fmaxf(most, fabsf(x[i]));
+      }
+      for (int step = 16; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, step));
+      const int exponent = most > 0 ? ilogbf(most) + 1 : 0;
+      auto* to = reinterpret_cast<__half*>(queries_ + row * query_pairs);
+#pragma unroll
+      for (int i = 0; i < per_lane; i++) {
+        const int c = lane_ + 32 * i;
+        to[i * 32 + c % 8 / 2 * 8 + c % 32 / 8 * 2 + c % 2] = __float2half_rn(ldexpf(x[i], -exponent) / (c % 16 < 8 ? 1 : KeyCodes<KB>::right));
+      }
+      if (lane_ == 0) growth_[row] = ldexpf(a_.scale, exponent);
+    }
+  }
+  __device__ void load_bounds() {
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const int row = n * 8 + t_ * 2 + i;
+        grow_[n][i] = growth_[row];
+        last_[n][i] = decode_visible(a_, unit_, (unit_.row + min(row, unit_.rows - 1)) / a_.group).y;
+      }
+    }
+  }
+  // B fragments of the queries for steps c (even) and c + 1, in the order of the keys' scales.
+  __device__ uint4 query_fragments(int c, int n) const {
+    return *reinterpret_cast<const uint4*>(queries_ + (n * 8 + g_) * query_pairs + c * 8 + t_ * 4);
+  }
+  // Minima of keys for these steps as an A fragment.
+  __device__ uint4 minimum_fragments(const uint8_t* from, int c) const {
+    if (!Pruned || c + 1 < p_.used) return *reinterpret_cast<const uint4*>(from + c * 32 + t_ * 16);
+    const uint2 last = *reinterpret_cast<const uint2*>(from + c * 32 + t_ * 8);
+    return {last.x, 0u, last.y, 0u};
+  }
+  // Scales of keys for these steps.
+  __device__ uint4 scale_fragments(const uint8_t* from, int c) const {
+    if (!Pruned || c + 1 < p_.used) return *reinterpret_cast<const uint4*>(from + c * 32 + t_ * 16);
+    const uint2 last = *reinterpret_cast<const uint2*>(from + c * 32 + t_ * 8);
+    return {last.x, last.y, 0u, 0u};
+  }
+
+  __device__ void clear() {
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int u = 0; u < steps; u++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) o_[u][n][e] = 0;
+      }
+#pragma unroll
+      for (int e = 0; e < 4; e++) low_[n][e] = 0;
+      maximum_[n][0] = maximum_[n][1] = -FLT_MAX;
+      sum_[n][0] = sum_[n][1] = 0;
+    }
+  }
+
+  // ---- 32 encoded rows at a time
+
+  __device__ void run(int count) {
+    float s[2][N][4];
+    cp_async_wait<1>();
+    __syncwarp();
+    key_logits<2>(own_, own_ + scales_at(), s);
+    int stage = 0;
+    for (int i = 0; i < count; i++) {
+      const int next = stage + 1 == stages ? 0 : stage + 1;
+      uint32_t p[2][N][2];
+      softmax<2>(s);
+#pragma unroll
+      for (int b = 0; b < 2; b++) {
+#pragma unroll
+        for (int n = 0; n < N; n++) weights<__half>(s[b][n], p[b][n]);
+      }
+      if constexpr (stages == 2) {  // no place to bring more in before these values are used
+        const uint8_t* now = own_ + stage * stage_bytes + values_at();
+        values(now, p[0]);
+        values(now + p_.value_item, p[1]);
+        __syncwarp();
+        if (i + 2 < count) bring(stage, i + 3 < count);
+        else cp_async_commit();
+        cp_async_wait<1>();
+        __syncwarp();
+        if (i + 1 < count) key_logits<2>(own_ + next * stage_bytes, own_ + next * stage_bytes + scales_at(), s);
+      } else {
+        __syncwarp();  // all lanes are done with the step before: its place is free
+        if (i + 2 < count) bring(next + 1 == stages ? 0 : next + 1, i + 3 < count);
+        else cp_async_commit();
+        cp_async_wait<1>();
+        __syncwarp();
+        const uint8_t* now = own_ + stage * stage_bytes + values_at();
+        key_logits<2>(own_ + next * stage_bytes, own_ + next * stage_bytes + scales_at(), s);
+        values(now, p[0]);
+        values(now + p_.value_item, p[1]);
+      }
+      stage = next;
+    }
+    cp_async_wait<0>();
+  }
+  // Brings the next step into a stage and looks up the pages of the one after it.
+  __device__ void bring(int stage, bool more) {
+    issue(stage);
+    if (more) locate();
+  }
+
+  // Logits of B blocks of 16 encoded keys, in base 2. s[b][n]: keys g, g + 8 of the block; rows 2t, 2t + 1 of n.
+  template <int B>
+  __device__ void key_logits(const uint8_t* codes, const uint8_t* scales, float (&s)[B][N][4]) const {
+    using Codes = KeyCodes<KB>;
+    float base[2][N][4];  // of even steps in c[0], c[1], of odd ones in c[2], c[3]
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        base[0][n][e] = base[1][n][e] = 0;
+#pragma unroll
+        for (int b = 0; b < B; b++) s[b][n][e] = 0;
+      }
+    }
+    Codes words[B];
+#pragma unroll
+    for (int c = 0; c < steps; c += 2) {
+      if (Pruned && c >= p_.used) break;
+      const uint4 scale = scale_fragments(scales, c), low = minimum_fragments(scales + 32 * used(), c);
+      uint4 q[N];
+#pragma unroll
+      for (int n = 0; n < N; n++) q[n] = query_fragments(c, n);
+      key_step<B>(codes, c, scale.x, scale.y, low, q, false, words, base[0], s);
+      if (Pruned && c + 1 >= p_.used) break;
+      key_step<B>(codes, c + 1, scale.z, scale.w, low, q, true, words, base[1], s);
+    }
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const float offset = (base[0][n][e % 2] + base[1][n][e % 2 + 2]) * grow_[n][e % 2];
+        const float factor = (e < 2 ? Codes::upper : Codes::lower) * grow_[n][e % 2];
+#pragma unroll
+        for (int b = 0; b < B; b++) s[b][n][e] = s[b][n][e] * factor + offset;
+      }
+    }
+  }
+
+  // One step of 16 channels of them; `second` of the two that q is for.
+  template <int B>
+  __device__ void key_step(const uint8_t* codes, int c, uint32_t scale0, uint32_t scale1, uint4 low,
+                           const uint4 (&q)[N], bool second, KeyCodes<KB> (&words)[B], float (&base)[N][4],
+                           float (&s)[B][N][4]) const {
+    // Minima of the even step as rows g and of the odd one as rows g + 8; of either product one half is of use.
+    const uint32_t lows[4] = {low.x, low.y, low.z, low.w};
+    uint32_t a[B][4];
+#pragma unroll
+    for (int b = 0; b < B; b++) words[b].load(codes + b * key_block_bytes(), c, used(), lane_, a[b]);
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+      const uint32_t q0 = second ? q[n].z : q[n].x, q1 = second ? q[n].w : q[n].y;
+      mma_m16n8k16<__half>(base[n], lows, q0, KeyCodes<KB>::right == 1 ? q1 : multiply_pairs(q1, kSixteen));
+      const uint32_t b0 = multiply_pairs(q0, scale0), b1 = multiply_pairs(q1, scale1);
+#pragma unroll
+      for (int b = 0; b < B; b++) mma_m16n8k16<__half>(s[b][n], a[b], b0, b1);
+    }
+  }
+
+  // O += codes and minima of 16 encoded values, in units of the codes.
+  __device__ void values(const uint8_t* item, const uint32_t (&p)[N][2]) {
+    const auto* scale = reinterpret_cast<const uint2*>(item + p_.value_scales) + t_;
+    const auto* low = reinterpret_cast<const uint2*>(item + p_.value_minima) + t_;
+    const uint2 own_low = g_ < p_.value_groups ? low[g_ * 4] : uint2{0u, 0u};
+    uint32_t lows[4] = {own_low.x, 0, own_low.y, 0};
+    // Rows g + 8 are of no use: any register will do.
+    asm("" : "=r"(lows[1]));
+    asm("" : "=r"(lows[3]));
+#pragma unroll
+    for (int n = 0; n < N; n++) mma_m16n8k16<__half>(low_[n], lows, p[n][0], p[n][1]);
+    ValueCodes<VB> words;
+    uint32_t weighted[N][2];
+#pragma unroll
+    for (int u = 0; u < steps; u++) {
+      if (u % 2 == 0) {  // groups are 32 channels or more; the scales of a larger one are taken again
+        const int c = u * 16 >> p_.group_shift;
+        const uint2 of_group = scale[c * 4];
+#pragma unroll
+        for (int n = 0; n < N; n++) {
+          weighted[n][0] = multiply_pairs(p[n][0], of_group.x);
+          weighted[n][1] = multiply_pairs(p[n][1], of_group.y);
+        }
+      }
+      uint32_t a[4];
+      words.load(item, u, steps, lane_, a);
+#pragma unroll
+      for (int n = 0; n < N; n++) mma_m16n8k16<__half>(o_[u][n], a, weighted[n][0], weighted[n][1]);
+    }
+  }
+
+  // Sums over codes become sums over values. From here on rows are added in real size.
+  __device__ void to_values() {
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int u = 0; u < steps; u++) {
+        const int source = (u * 16 >> p_.group_shift) * 4 + t_;  // the lane that has the minima of this channel's group
+        const float low0 = __shfl_sync(~0u, low_[n][0], source), low1 = __shfl_sync(~0u, low_[n][1], source);
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          o_[u][n][e] = o_[u][n][e] * ValueCodes<VB>::factor(u, e / 2) + (e % 2 == 0 ? low0 : low1);
+        }
+      }
+    }
+  }
+
+  // Logits of B blocks become weights relative to the running maximum.
+  template <int B>
+  __device__ void softmax(float (&s)[B][N][4]) {
+    bool above = false;
+    float top[N][2];
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        top[n][i] = fmaxf(s[0][n][i], s[0][n][i + 2]);
+#pragma unroll
+        for (int b = 1; b < B; b++) top[n][i] = fmaxf(top[n][i], fmaxf(s[b][n][i], s[b][n][i + 2]));
+        above |= top[n][i] > maximum_[n][i];
+      }
+    }
+    if (__any_sync(~0u, above)) {  // the maximum soon stops moving
+#pragma unroll
+      for (int n = 0; n < N; n++) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          const float now = fmaxf(maximum_[n][i], column_max(top[n][i])), factor = exp2_fast(maximum_[n][i] - now);
+          maximum_[n][i] = now;
+          sum_[n][i] *= factor;
+          low_[n][i] *= factor;
+#pragma unroll
+          for (int u = 0; u < steps; u++) {
+            o_[u][n][i] *= factor;
+            o_[u][n][i + 2] *= factor;
+          }
+        }
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int b = 0; b < B; b++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          s[b][n][e] = exp2_fast(s[b][n][e] - maximum_[n][e % 2]);
+          sum_[n][e % 2] += s[b][n][e];
+        }
+      }
+    }
+  }
+
+  // Weights of 16 keys as a B fragment of element type E.
+  template <class E>
+  __device__ static void weights(const float (&s)[4], uint32_t (&p)[2]) {
+    p[0] = transpose_pairs(pack_pair<E>(s[0], s[1]));
+    p[1] = transpose_pairs(pack_pair<E>(s[2], s[3]));
+  }
+
+  // ---- 16 rows of which keys or values, or some, are plain
+
+  __device__ void tail(int first) {
+    constexpr int values_at = 16 * row_bytes, item_at = 2 * values_at;
+    const bool packed_keys = first < head_.encoded_keys, packed_values = first < head_.encoded_values;
+    if (packed_keys) {
+      const int item = key_item(first);
+      copy_stream(head_.encoded_key_pages, item + key_block(first), key_block_bytes(), 0);
+      copy_stream(head_.encoded_key_pages, item + p_.key_scales, 64 * used(), key_block_bytes());
+    } else {
+      copy_rows(head_.key_pages, first, head_.encoded_keys, 0);
+    }
+    copy_rows(head_.value_pages, first, head_.encoded_values, values_at);
+    if (packed_values) {
+      copy_stream(head_.encoded_value_pages, first / kBlockRows * p_.value_item, p_.value_item, item_at);
+    }
+    arrived();
+    float s[1][N][4];
+    if (packed_keys) key_logits<1>(own_, own_ + key_block_bytes(), s);
+    else plain_logits(s);
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int key = first + g_ + e / 2 * 8;
+        if (key >= min(last_[n][e % 2], stop_)) s[0][n][e] = -INFINITY;
+      }
+    }
+    softmax<1>(s);
+    plain_values(own_address_ + values_at, s[0]);
+    if (packed_values) encoded_values(own_ + item_at, first, s[0]);
+    __syncwarp();  // the next rows take the place of these
+  }
+
+  __device__ void arrived() const {
+    cp_async_commit();
+    cp_async_wait<0>();
+    __syncwarp();
+  }
+  // Bytes of a stream to the warp's memory.
+  __device__ void copy_stream(const int32_t* pages, int at, int bytes, int to) const {
+    for (int i = lane_ * 16; i < bytes; i += 512) cp_async16(own_address_ + to + i, a_.pages.stream(pages, at + i));
+  }
+  // 16 plain rows, swizzled; zeros for rows that are encoded or not there.
+  __device__ void copy_rows(const int32_t* pages, int first, int encoded, int to) const {
+    constexpr int row_chunks = D / 8;
+    for (int i = lane_; i < 16 * row_chunks; i += 32) {
+      const int row = i / row_chunks, chunk = i % row_chunks, key = first + row;
+      const bool there = key >= encoded && key < stop_;
+      const uint8_t* from = there ? a_.pages.row(pages, KvPages::slot(head_, key)) + chunk * 16 : a_.pages.base;
+      cp_async16(own_address_ + to + swizzle<row_chunks>(row, chunk), from, there);
+    }
+  }
+
+  __device__ void multiply_plain(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) const {
+    if (k_.bf16) mma_m16n8k16<__nv_bfloat16>(c, a, b0, b1);
+    else mma_m16n8k16<__half>(c, a, b0, b1);
+  }
+
+  __device__ void plain_logits(float (&s)[1][N][4]) const {
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+      const auto* q = reinterpret_cast<const uint32_t*>(query(n * 8 + g_));
+#pragma unroll
+      for (int e = 0; e < 4; e++) s[0][n][e] = 0;
+#pragma unroll
+      for (int c = 0; c < steps; c++) {
+        uint32_t a[4];
+        ldmatrix_x4(a, own_address_ + swizzle<D / 8>(lane_ % 16, c * 2 + lane_ / 16));
+        const uint32_t b0 = q == nullptr ? 0u : q[c * 8 + t_], b1 = q == nullptr ? 0u : q[c * 8 + 4 + t_];
+        multiply_plain(s[0][n], a, b0, b1);
+      }
+#pragma unroll
+      for (int e = 0; e < 4; e++) s[0][n][e] *= a_.scale;
+    }
+  }
+
+  __device__ void plain_values(uint32_t rows_at, const float (&s)[N][4]) {
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+      uint32_t p[2];
+      if (k_.bf16) weights<__nv_bfloat16>(s[n], p);
+      else weights<__half>(s[n], p);
+#pragma unroll
+      for (int u = 0; u < steps; u++) {
+        uint32_t a[4];
+        // V^T from rows of V: the transposed matrices in the order channels, channels + 8, rows + 8, both.
+        ldmatrix_x4_trans(a, rows_at + swizzle<D / 8>(lane_ % 8 + lane_ / 16 * 8, u * 2 + lane_ / 8 % 2));
+        multiply_plain(o_[u][n], a, p[0], p[1]);
+      }
+    }
+  }
+
+  // Values of rows [first, encoded) as half floats; the other rows of the item are zeros with minima 0.
+  __device__ void encoded_values(const uint8_t* item, int first, const float (&s)[N][4]) {
+    const auto half = [&](int at) { return __half2float(*reinterpret_cast<const __half*>(item + at)); };
+    uint32_t p[N][2];
+#pragma unroll
+    for (int n = 0; n < N; n++) weights<__half>(s[n], p[n]);
+    ValueCodes<VB> words;
+#pragma unroll
+    for (int u = 0; u < steps; u++) {
+      uint32_t codes[4], a[4];
+      words.load(item, u, steps, lane_, codes);
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const float2 code = ValueCodes<VB>::numbers(codes[i], u, i);
+        const int at = 2 * ((u * 16 >> p_.group_shift) * 16 + t_ * 4 + i / 2 * 2);
+        const int row = first + t_ * 2 + i / 2 * 8;
+        const float x = code.x * half(p_.value_scales + at) + half(p_.value_minima + at);
+        const float y = code.y * half(p_.value_scales + at + 2) + half(p_.value_minima + at + 2);
+        a[i] = pack_pair<__half>(row < head_.encoded_values ? x : 0.f, row + 1 < head_.encoded_values ? y : 0.f);
+      }
+#pragma unroll
+      for (int n = 0; n < N; n++) mma_m16n8k16<__half>(o_[u][n], a, p[n][0], p[n][1]);
+    }
+  }
+
+  // ---- joining the warps
+
+  __device__ void join(int segment) {
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const float sum = column_sum(sum_[n][i]);
+        if (g_ == 0) states_[warp_][n * 8 + t_ * 2 + i] = {maximum_[n][i], sum};
+      }
+    }
+    __syncthreads();
+    const int64_t first_row = (int64_t)segment * R;
+    float* mine = reinterpret_cast<float*>(own_);
+#pragma unroll
+    for (int n = 0; n < N; n++) {  // 8 rows at a time
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const int row = t_ * 2 + i;
+        const float factor = exp2_fast(maximum_[n][i] - top_of(n * 8 + row));
+#pragma unroll
+        for (int u = 0; u < steps; u++) {
+          mine[row * padded + u * 16 + g_] = o_[u][n][i] * factor;
+          mine[row * padded + u * 16 + g_ + 8] = o_[u][n][i + 2] * factor;
+        }
+      }
+      __syncthreads();
+      for (int x = threadIdx.x; x < min(8, unit_.rows - n * 8) * (D / 4); x += threads) {
+        const int row = x / (D / 4), c = x % (D / 4) * 4;
+        float4 sum = {0, 0, 0, 0};
+#pragma unroll
+        for (int w = 0; w < warps; w++) {
+          const float4 y = *reinterpret_cast<const float4*>(shared_ + w * warp_bytes + (row * padded + c) * 4);
+          sum = {sum.x + y.x, sum.y + y.y, sum.z + y.z, sum.w + y.w};
+        }
+        *reinterpret_cast<float4*>(a_.values + (first_row + n * 8 + row) * D + c) = sum;
+      }
+      __syncthreads();  // the next rows, or the next segment's copies, take the place of these
+    }
+    if (threadIdx.x < unit_.rows) {
+      const float top = top_of(threadIdx.x);
+      float sum = 0;
+#pragma unroll
+      for (int w = 0; w < warps; w++) {
+        sum += states_[w][threadIdx.x].y * exp2_fast(states_[w][threadIdx.x].x - top);
+      }
+      a_.states[first_row + threadIdx.x] = {top, sum};
+    }
+    __syncthreads();
+  }
+
+  __device__ float top_of(int row) const {
+    float top = states_[0][row].x;
+#pragma unroll
+    for (int w = 1; w < warps; w++) top = fmaxf(top, states_[w][row].x);
+    return top;
+  }
+
+  const KiviArguments& k_;
+  const DecodeArguments& a_;
+  const KiviPlaces& p_;
+  uint8_t* shared_;
+  float2 (*states_)[R];
+  float* growth_;  // [R] what makes a product a logit in base 2
+  int lane_, warp_, g_, t_;
+  uint8_t* own_;
+  uint32_t own_address_;
+  uint32_t* queries_;
+  DecodeUnit unit_;
+  accel_kv_head head_;
+  int stop_;  // keys of this segment end here
+  int key_pieces_, all_pieces_, key_stride_, value_stride_;
+  uint32_t at_[chunks];
+  uint32_t source_[chunks];  // where they are in the pool, in units of 16 bytes
+  float grow_[N][2];     // growth_ of rows 2t, 2t + 1
+  int last_[N][2];       // keys that these rows see end here
+  float o_[steps][N][4];
+  float low_[N][4];      // c[0], c[1]: weighted minima of channel group g
+  float maximum_[N][2];
+  float sum_[N][2];      // of this lane's keys
+};
+
+}  // namespace accel_kivi
+#endif

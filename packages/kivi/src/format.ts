@@ -1,0 +1,40 @@
+import type { CodecSetup, RowFormat } from '@accel/core';
+import { itemsOf, layoutFor } from './layout.js';
+import { kiviAttention, kiviEncode } from './ops.js';
+import type { KiviSettings } from './settings.js';
+
+/**
+ * Rows under KIVI. The oldest keys are packed `residual` at a time, whenever so many are plain (and one more, if guarded); the
+ * oldest value is packed as soon as more than `residual` are plain.
+ * @throws AccelError `ERR_ACCEL_POLICY` when the group does not divide the head dimension
+ */
+export function kiviFormat(
+  settings: KiviSettings,
+  {
+    spec,
+    channels,
+    header,
+  }: Pick<CodecSetup, 'channels' | 'header'> & {
+    readonly spec: Pick<CodecSetup['spec'], 'heads' | 'kvHeads' | 'headDim'>;
+  },
+): RowFormat {
+  const { residual, guarded } = settings;
+  const layout = layoutFor(settings, spec, channels);
+  const { keyBits, valueBits, group } = layout;
+  return {
+    key: ['kivi', keyBits, valueBits, group, channels, header, residual, guarded].join('/'),
+    items: itemsOf(layout, spec.headDim, header),
+    rules: {
+      keys: { block: residual, keep: guarded ? 1 : 0 },
+      values: { block: 1, keep: residual },
+    },
+    encodes: 'everyStep',
+    idleRows: guarded ? residual : residual - 1,
+    encode: (call) => {
+      kiviEncode(call, layout);
+    },
+    attend: (call) => {
+      kiviAttention(call, layout);
+    },
+  };
+}

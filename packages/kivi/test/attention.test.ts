@@ -1,0 +1,221 @@
+import { encodeBatch, kvBatch, ops, Tensor, type KvSequence } from '@accel/kernels';
+import { describeDevices, errorWith, expectClose, generated } from '@accel/testkit';
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import type { Bits } from '../src/settings.js';
+import { KiviCache, type KiviShape } from './harness.js';
+import { expected, headsOf } from './math.js';
+
+const TOLERANCES = {
+  float32: { abs: 2e-5, rel: 1e-4 },
+  // Outputs are rounded, and on CUDA weights and numbers too.
+  float16: { abs: 5e-3, rel: 2 ** -10 },
+  bfloat16: { abs: 3e-2, rel: 2 ** -7 },
+} as const;
+
+describeDevices('kivi_attention', (device) => {
+  /** Packs n - m rows or more, appends the rest, and compares the attention of the last m. */
+  const check = async (
+    shape: KiviShape,
+    bits: readonly [Bits, Bits],
+    group: 16 | 32 | 64,
+    residual: number,
+    rows: number,
+    queries: number,
+    seed: number,
+  ): Promise<void> => {
+    const { heads, kvHeads, dim, dtype = 'float32' } = shape;
+    const [keyBits, valueBits] = bits;
+    using kivis = new KiviCache(device, shape, { keyBits, valueBits, group, residual });
+    const k = generated(seed, rows * kvHeads * dim, 2);
+    const v = generated(seed + 1, rows * kvHeads * dim);
+    const q = generated(seed + 2, queries * heads * dim, 2);
+    const split = (rows - queries) * kvHeads * dim;
+    if (split > 0) {
+      kivis.append(k.subarray(0, split), v.subarray(0, split));
+      kivis.encode();
+    }
+    kivis.append(k.subarray(split), v.subarray(split));
+    const [keys = 0, , values = 0] = kivis.lengths;
+    const got = await kivis.attend(q);
+    const want = expected(shape, q, headsOf(shape, k, v, [keys, values]), kivis.layout);
+    expectClose(got.out, want.out, TOLERANCES[dtype as 'float32'], 'out');
+    expectClose(got.lse, want.lse, { abs: dtype === 'float32' ? 1e-4 : 1e-2, rel: 1e-4 }, 'lse');
+  };
+
+  it.each(['float32', 'float16', 'bfloat16'] as const)(
+    'agrees with attention over unpacked rows: %s',
+    async (dtype) => {
+      const wide = { heads: 8, kvHeads: 2, dim: 128, dtype };
+      await check(wide, [2, 2], 32, 128, 500, 1, 1);
+      await check(wide, [4, 4], 64, 64, 333, 1, 2);
+      await check(wide, [8, 2], 32, 32, 200, 5, 3);
+      await check({ heads: 4, kvHeads: 4, dim: 64, dtype }, [2, 4], 32, 32, 300, 1, 4);
+      await check({ heads: 6, kvHeads: 2, dim: 64, dtype }, [4, 8], 16, 32, 100, 17, 5);
+    },
+  );
+
+  it('agrees for any sizes', { timeout: 60_000 }, async () => {
+    const cases = fc.record({
+      kvHeads: fc.integer({ min: 1, max: 3 }),
+      share: fc.integer({ min: 1, max: 5 }),
+      steps: fc.integer({ min: 1, max: 6 }),
+      bits: fc.tuple(fc.constantFrom(2, 4, 8), fc.constantFrom(2, 4, 8)),
+      blocks: fc.integer({ min: 1, max: 4 }),
+      rows: fc.integer({ min: 1, max: 150 }),
+      queries: fc.integer({ min: 1, max: 20 }),
+      seed: fc.nat({ max: 1000 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(
+        cases,
+        async ({ kvHeads, share, steps, bits, blocks, rows, queries, seed }) => {
+          const shape = { heads: kvHeads * share, kvHeads, dim: 16 * steps };
+          await check(shape, bits, 16, 16 * blocks, Math.max(rows, queries), queries, seed);
+        },
+      ),
+      { numRuns: 80 },
+    );
+  });
+
+  it('joins parts of a long cache', async () => {
+    await check({ heads: 4, kvHeads: 1, dim: 32 }, [2, 2], 32, 128, 3100, 1, 7);
+    await check({ heads: 4, kvHeads: 1, dim: 32 }, [4, 4], 32, 128, 2500, 9, 8);
+    // More query heads on one kv head than a block has rows.
+    await check({ heads: 40, kvHeads: 1, dim: 32 }, [4, 2], 32, 64, 1300, 2, 9);
+  });
+
+  it.each([128, 192, 320])(
+    'reads items that lie in several pages of %i bytes',
+    async (pageBytes) => {
+      await check({ heads: 2, kvHeads: 1, dim: 32, pageBytes }, [8, 4], 32, 32, 170, 3, 10);
+      await check({ heads: 2, kvHeads: 1, dim: 16, pageBytes }, [2, 2], 16, 16, 170, 1, 11);
+    },
+  );
+
+  it('serves heads that hold different rows', async () => {
+    const shape = { heads: 4, kvHeads: 2, dim: 32, positions: 'stored' } as const;
+    using kivis = new KiviCache(device, shape, { bits: 4, residual: 32 });
+    const rows = 150;
+    const [k, v] = [generated(12, rows * 64, 2), generated(13, rows * 64)];
+    const q = generated(14, 2 * 4 * 32, 2);
+    kivis.append(k, v);
+    // Head 0 keeps two rows of three, head 1 the last 40.
+    const kept = [
+      Array.from({ length: rows }, (_, i) => i).filter((i) => i % 3 !== 1),
+      Array.from({ length: 40 }, (_, i) => rows - 40 + i),
+    ];
+    const counts = kept.map((of) => of.length);
+    const most = Math.max(...counts);
+    const { cache } = kivis;
+    const padded = kept.flatMap((of) => [...of, ...new Array<number>(most - of.length).fill(0)]);
+    using index = Tensor.from(cache.device, Int32Array.from(padded), [2, most]);
+    cache.kv.compact(0, index, counts);
+    kivis.encode();
+    const heads = headsOf(shape, k, v, [0, 0]).map((head, i) => {
+      const { keys, values } = cache.kv.encodedRows(0, i);
+      const pick = <T>(of: readonly T[]): T[] => (kept[i] ?? []).map((row) => of[row] as T);
+      return {
+        keys: pick(head.keys),
+        values: pick(head.values),
+        packed: [keys, values] as const,
+      };
+    });
+    expect(heads.map(({ packed }) => packed)).toEqual([
+      [96, 68],
+      [32, 8],
+    ]);
+    const got = await kivis.attend(q);
+    const want = expected(shape, q, heads, kivis.layout);
+    expectClose(got.out, want.out, TOLERANCES.float32, 'out');
+    expectClose(got.lse, want.lse, { abs: 1e-4, rel: 1e-4 }, 'lse');
+  });
+
+  it.each(['float32', 'bfloat16'] as const)(
+    'gives a batch the bits of its rows alone: %s',
+    async (dtype) => {
+      const shape = { heads: 4, kvHeads: 2, dim: 64, dtype };
+      using kivis = new KiviCache(device, shape, { bits: 2, residual: 32 });
+      const { cache, format } = kivis;
+      const { stream } = cache;
+      const width = shape.kvHeads * shape.dim;
+      const lengths = [3, 40, 129, 1500];
+      const lens = [1, 1, 4, 1];
+      const sequences = lengths.map(() => cache.kv.fork());
+      const append = (kv: KvSequence, rows: number, seed: number): void => {
+        const of = [rows, shape.kvHeads, shape.dim];
+        using k = cache.floats(generated(seed, rows * width, 2), of);
+        using v = cache.floats(generated(seed + 1, rows * width), of);
+        using positions = Tensor.from(cache.device, new Int32Array(rows), [rows]);
+        kv.reserve(0, rows);
+        ops.kvAppend(stream, kv.kv(0), k, v, positions, Int32Array.of(rows));
+      };
+      const attend = async (batch: readonly KvSequence[], counts: number[]): Promise<number[]> => {
+        const total = counts.reduce((a, b) => a + b, 0);
+        // Sequence i has queries of its own wherever it is in the batch.
+        const q = batch.flatMap((kv, i) => [
+          ...generated(900 + sequences.indexOf(kv), (counts[i] ?? 0) * shape.heads * shape.dim, 2),
+        ]);
+        using query = cache.floats(Float32Array.from(q), [total, shape.heads, shape.dim]);
+        using out = cache.empty([total, shape.heads, shape.dim]);
+        using lse = Tensor.empty(cache.device, 'float32', [total, shape.heads]);
+        const scale = 1 / Math.sqrt(shape.dim);
+        const kv = kvBatch(batch, 0);
+        format.attend({ stream, out, lse, q: query, kv, lens: Int32Array.from(counts), scale });
+        const read = [
+          (await out.read(stream)) as Float32Array,
+          (await lse.read(stream)) as Float32Array,
+        ];
+        return [...(read[0] ?? []), ...(read[1] ?? [])];
+      };
+      try {
+        for (const [i, kv] of sequences.entries()) append(kv, lengths[i] ?? 0, 20 + 2 * i);
+        // One call packs for all of them.
+        encodeBatch(sequences, 0, format.rules, (kv, most) => {
+          format.encode({ stream, kv, keys: most, values: most });
+        });
+        expect(sequences.map((kv) => kv.encodedRows(0, 1))).toEqual([
+          { keys: 0, values: 0 },
+          { keys: 32, values: 8 },
+          { keys: 128, values: 97 },
+          { keys: 1472, values: 1468 },
+        ]);
+        const together = await attend(sequences, lens);
+        const queries = lens.reduce((a, b) => a + b, 0);
+        const outputs = queries * shape.heads * shape.dim;
+        let at = 0;
+        for (const [i, kv] of sequences.entries()) {
+          const count = lens[i] ?? 0;
+          const alone = await attend([kv], [count]);
+          const own = count * shape.heads * shape.dim;
+          const from = at * shape.heads * shape.dim;
+          expect(together.slice(from, from + own)).toEqual(alone.slice(0, own));
+          const lse = outputs + at * shape.heads;
+          expect(together.slice(lse, lse + count * shape.heads)).toEqual(alone.slice(own));
+          at += count;
+        }
+      } finally {
+        for (const kv of sequences) kv.dispose();
+      }
+    },
+  );
+
+  it('refuses tensors that do not fit', () => {
+    using kivis = new KiviCache(device, { heads: 2, kvHeads: 2, dim: 32 }, { residual: 32 });
+    const { cache, format } = kivis;
+    kivis.append(new Float32Array(64), new Float32Array(64));
+    const call = (shape: number[], lens: number[], outShape = shape): (() => void) => {
+      return () => {
+        using q = cache.empty(shape);
+        using out = cache.empty(outShape);
+        const { stream, kv } = cache;
+        const more = { lens: Int32Array.from(lens), scale: 1 };
+        format.attend({ stream, out, lse: null, q, kv: kv.kv(0), ...more });
+      };
+    };
+    expect(call([1, 3, 32], [1])).toThrow(errorWith('ERR_ACCEL_SHAPE', 'multiple'));
+    expect(call([1, 2, 32], [1], [1, 4, 32])).toThrow(errorWith('ERR_ACCEL_SHAPE'));
+    expect(call([2, 2, 32], [2])).toThrow(errorWith('ERR_ACCEL_ARGUMENT', 'rows'));
+    expect(call([1, 2, 32], [1, 0])).toThrow(errorWith('ERR_ACCEL_SHAPE', 'lens'));
+  });
+});

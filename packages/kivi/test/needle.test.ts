@@ -1,0 +1,40 @@
+import { readFileSync } from 'node:fs';
+import { compose, loadModel, type Model } from '@accel/core';
+import { needlePath } from '@accel/needle';
+import { describeDevices, describeShared, sharedPath } from '@accel/testkit';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { kivi } from '../src/index.js';
+
+interface NeedlePrompt {
+  readonly id: string;
+  readonly task: string;
+  readonly input_ids: readonly number[];
+  readonly references: readonly string[];
+}
+
+describeDevices('the embedded model', (device) => {
+  let model: Model;
+  beforeAll(async () => {
+    model = await loadModel(needlePath, { device, dtype: 'float32' });
+  });
+  afterAll(() => model.dispose());
+
+  describeShared('golden/needle', () => {
+    const prompts = readFileSync(sharedPath('golden/needle/prompts.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as NeedlePrompt)
+      .filter(
+        ({ task, input_ids: ids }) => /single_[12]|multikey_1/.test(task) && ids.length <= 2100,
+      );
+
+    it.each(prompts)('finds the needle of $id in a cache of 4 bits', async (given) => {
+      const { input_ids: ids, references } = given;
+      using sequence = model.sequence({ policy: compose(kivi()), strict: true });
+      await sequence.append(ids);
+      let text = '';
+      for await (const token of sequence.generate({ maxTokens: 48 })) text += token.text;
+      for (const reference of references) expect(text).toContain(reference);
+    });
+  });
+});

@@ -1,0 +1,95 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { compose, loadModel, type Policy, type Sequence } from '@accel/core';
+import { snapkv } from '@accel/snapkv';
+import { describeDevices, generated, testDevices, writeTinyCheckpoint } from '@accel/testkit';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { kivi, method } from '../src/index.js';
+
+const tokens = (count: number, seed: number): Int32Array =>
+  Int32Array.from(generated(seed, count), (x) => Math.floor((x + 1) * 127));
+
+async function draw(sequence: Sequence, maxTokens: number): Promise<number[]> {
+  const ids: number[] = [];
+  for await (const { id } of sequence.generate({ maxTokens, ignoreEos: true })) ids.push(id);
+  return ids;
+}
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'accel-saved-kivi-'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+describeDevices('a saved sequence with KIVI', (device) => {
+  const policies: [string, Policy][] = [
+    ['with 2 bits', compose(kivi({ bits: 2, residual: 32 }))],
+    ['with 4 and 8 bits', compose(kivi({ keyBits: 4, valueBits: 8, residual: 64 }))],
+    ['before anything is packed', compose(kivi({ residual: 512 }))],
+    ['behind SnapKV', compose(snapkv({ budget: { tokens: 100 } }), kivi({ residual: 32 }))],
+  ];
+
+  it.each(policies)('%s has codes as they were and packs on', async (_, policy) => {
+    using checkpoint = writeTinyCheckpoint({ headDim: 64 });
+    using model = await loadModel(checkpoint.path, { device, dtype: 'float32', kvBytes: 64 << 20 });
+    const [path, again] = [join(folder, 'one'), join(folder, 'again')];
+    using sequence = model.sequence({ policy });
+    // A value item is left part full.
+    await sequence.append(tokens(203, 1));
+    await draw(sequence, 5);
+    await sequence.save(path);
+    using restored = await model.restore(path, { policy });
+    expect(restored.state.kv.layerRows(0)).toEqual(sequence.state.kv.layerRows(0));
+    await restored.save(again);
+    expect(readFileSync(again).equals(readFileSync(path))).toBe(true);
+    for (const one of [sequence, restored]) {
+      await draw(one, 70);
+      await one.append(tokens(90, 2));
+    }
+    expect(restored.state.kv.layerRows(1)).toEqual(sequence.state.kv.layerRows(1));
+    expect(await restored.logits()).toEqual(await sequence.logits());
+    expect(await draw(restored, 6)).toEqual(await draw(sequence, 6));
+    restored.dispose();
+    sequence.dispose();
+    expect(model.pool.usedBytes).toBe(0);
+  });
+
+  it('needs the same bits', async () => {
+    using checkpoint = writeTinyCheckpoint({ headDim: 64 });
+    using model = await loadModel(checkpoint.path, { device, dtype: 'float32', kvBytes: 64 << 20 });
+    const path = join(folder, 'bits');
+    using sequence = model.sequence({ policy: compose(kivi({ bits: 2 })) });
+    await sequence.append(tokens(150, 3));
+    await sequence.save(path);
+    await expect(model.restore(path, { policy: compose(kivi({ bits: 4 })) })).rejects.toMatchObject(
+      { code: 'ERR_ACCEL_SAVED_SEQUENCE' },
+    );
+    using restored = await model.restore(path, { methods: [method] });
+    expect(await draw(restored, 4)).toEqual(await draw(sequence, 4));
+  });
+
+  const both = testDevices().length === 2;
+  it.skipIf(!both || device === 'cpu')('moves to another device and back', async () => {
+    using checkpoint = writeTinyCheckpoint({ headDim: 64 });
+    const options = { dtype: 'bfloat16', kvBytes: 64 << 20 } as const;
+    using cpu = await loadModel(checkpoint.path, { ...options, device: 'cpu' });
+    using gpu = await loadModel(checkpoint.path, { ...options, device });
+    const policy = compose(kivi({ bits: 2, residual: 32 }));
+    const [there, here] = [join(folder, 'there'), join(folder, 'here')];
+    for (const [from, to] of [
+      [cpu, gpu],
+      [gpu, cpu],
+    ] as const) {
+      using sequence = from.sequence({ policy });
+      await sequence.append(tokens(203, 1));
+      await sequence.save(there);
+      using restored = await to.restore(there, { policy });
+      await restored.save(here);
+      expect(readFileSync(here).equals(readFileSync(there))).toBe(true);
+      expect(await draw(restored, 3)).toHaveLength(3);
+    }
+  });
+});
