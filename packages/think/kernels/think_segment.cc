@@ -1,0 +1,3 @@
+// The segment kernel in the portable baseline.
+#define THINK_SEGMENT segment_base
+#include "think_segment.inc.h"

@@ -1,0 +1,31 @@
+import type { ModelSpec, RowFormat } from '@accel/core';
+import type { DType } from '@accel/kernels';
+import { keyItems } from './layout.js';
+import { thinkAttention, thinkPrune } from './ops.js';
+import { keptChannels, type ThinkSettings } from './settings.js';
+
+/**
+ * Rows under ThinK alone: keys of the first prompt, but for its newest rows, have lost channels; everything else is plain. With a
+ * codec keys are stored in that one's format, and this is not used.
+ */
+export function thinkFormat(
+  settings: Pick<ThinkSettings, 'ratio' | 'aligned' | 'recent'>,
+  { spec, dtype }: { readonly spec: Pick<ModelSpec, 'headDim'>; readonly dtype: DType },
+): RowFormat {
+  const { recent } = settings;
+  const channels = keptChannels(settings, spec.headDim);
+  return {
+    key: `think/${channels}/${recent}`,
+    items: { keys: keyItems(channels, dtype) },
+    // Exactly the newest rows stay whole, as published, so a last item may be part full.
+    rules: { keys: { block: 1, keep: recent } },
+    encodes: 'firstPrompt',
+    idleRows: recent,
+    encode: ({ stream, kv, keys }) => {
+      thinkPrune(stream, kv, channels, keys);
+    },
+    attend: (call) => {
+      thinkAttention(call, channels);
+    },
+  };
+}
