@@ -45,15 +45,19 @@ const SHARED = [
   'golden/cakekv',
   'golden/cam',
   'golden/h2o',
+  'golden/kivi',
   'golden/l2compress',
   'golden/pyramidkv',
   'golden/snapkv',
   'golden/streamingllm',
+  'golden/think',
   'golden/tokenizers',
   'models/needle-7m/tokenizer.json',
 ];
 /** Bytes of a source that `--thin` leaves out. */
 const LARGE = 1 << 20;
+/** Dependencies that are never loaded: vite's for style sheets. */
+const UNUSED = /^lightningcss/;
 /** Of dependencies, nothing that only people and compilers read. */
 const UNREAD = /(\.map|\.d\.[cm]?ts|\.md|\.markdown|\.flow|\.html|\.tsbuildinfo|\/LICENSE[^/]*)$/;
 
@@ -142,6 +146,7 @@ function copyBuilt(folder, tree) {
 function copyDependencies(packages, tree) {
   const { stores, links } = closure(root, packages, ['vitest', 'vite']);
   for (const id of stores) {
+    if (UNUSED.test(id)) continue;
     const own = join(root, 'node_modules/.pnpm', id);
     fs.cpSync(own, join(tree, 'node_modules/.pnpm', id), {
       recursive: true,
@@ -151,6 +156,8 @@ function copyDependencies(packages, tree) {
     });
   }
   for (const link of links) {
+    if (!fs.existsSync(join(root, link)) || UNUSED.test(link.replace('node_modules/.pnpm/', '')))
+      continue;
     const target = join(tree, link);
     fs.mkdirSync(dirname(target), { recursive: true });
     if (isLink(join(root, link)) && !isLink(target))

@@ -21,6 +21,8 @@ const PROJECTS = [
   'pyramidkv',
   'cakekv',
   'cam',
+  'kivi',
+  'think',
   'testkit',
 ];
 

@@ -1,12 +1,14 @@
-/** Every method of the eviction, budget and merging family at the same number of rows a head. */
+/** Every method that evicts, allots or merges, at the same number of rows a head; then formats of stored rows, and both. */
 import { cakekv } from '@accel/cakekv';
 import { cam } from '@accel/cam';
 import { compose, full } from '@accel/core';
 import { h2o } from '@accel/h2o';
+import { kivi } from '@accel/kivi';
 import { l2compress } from '@accel/l2compress';
 import { pyramidkv } from '@accel/pyramidkv';
 import { snapkv } from '@accel/snapkv';
 import { streamingllm } from '@accel/streamingllm';
+import { think } from '@accel/think';
 
 /**
  * @param {number} tokens rows kept for each layer and head, on average over layers
@@ -18,6 +20,8 @@ import { streamingllm } from '@accel/streamingllm';
 export function methods(tokens, pool) {
   const budget = { tokens };
   const wide = { kind: 'max', size: pool };
+  const votes = () => snapkv({ budget, pool: wide });
+  const packed = (bits) => kivi({ bits, group: 32, residual: 128 });
   return [
     { name: 'full', policy: full },
     { name: 'SnapKV', policy: compose(snapkv({ budget, pool: wide })) },
@@ -28,5 +32,17 @@ export function methods(tokens, pool) {
     { name: 'StreamingLLM', policy: compose(streamingllm({ budget })) },
     { name: 'StreamingLLM+CaM', policy: compose(streamingllm({ budget }), cam()) },
     { name: 'H2O+CaM', policy: compose(h2o({ budget }), cam()) },
+    { name: 'KIVI-8', policy: compose(packed(8)) },
+    { name: 'KIVI-4', policy: compose(packed(4)) },
+    { name: 'KIVI-2', policy: compose(packed(2)) },
+    { name: 'ThinK', policy: compose(think()) },
+    { name: 'SnapKV+ThinK', policy: compose(votes(), think()) },
+    { name: 'SnapKV+KIVI-4', policy: compose(votes(), packed(4)) },
+    { name: 'PyramidKV+ThinK', policy: compose(votes(), pyramidkv(), think()) },
+    { name: 'SnapKV+ThinK+KIVI-4', policy: compose(votes(), think(), packed(4)) },
+    {
+      name: 'H2O+KIVI-4',
+      policy: compose(h2o({ budget, evicts: 'prefillEnd' }), packed(4)),
+    },
   ];
 }

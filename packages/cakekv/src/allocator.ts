@@ -103,6 +103,10 @@ export class CakeAllocator implements Allocator {
     return read;
   }
 
+  save(): [layer: number, rows: number][] {
+    return [...this.#budgets];
+  }
+
   fork(): Allocator {
     return new CakeAllocator(this.#setup, this.#settings, this.#budgets);
   }

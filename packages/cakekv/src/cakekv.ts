@@ -1,8 +1,10 @@
-import { freezePart, type BudgetPart, type SelectPart } from '@accel/core';
+import { freezePart, parseSaved, type BudgetPart, type SelectPart } from '@accel/core';
+import { z } from 'zod';
 import { CakeAllocator } from './allocator.js';
 import { CakeSelector } from './selector.js';
 import {
   allocationSettingsFrom,
+  reader,
   settingsFrom,
   type CakeBudgetOptions,
   type CakekvOptions,
@@ -49,6 +51,9 @@ export function cakeBudget(options: CakeBudgetOptions = {}): CakeBudgetPart {
   return budgetPart(allocationSettingsFrom(options));
 }
 
+/** What an allocator remembers, in a file: rows that layers may hold. */
+const budgetsSchema = z.array(z.tuple([z.int().min(0).max(65535), z.int().min(1)]));
+
 function budgetPart(settings: CakekvSettings): CakeBudgetPart {
   return freezePart({
     id: 'cakekv',
@@ -58,7 +63,8 @@ function budgetPart(settings: CakekvSettings): CakeBudgetPart {
     lossy: true,
     observe: settings.observe,
     options: settings,
-    create: (setup) => new CakeAllocator(setup, settings),
+    create: (setup, saved) =>
+      new CakeAllocator(setup, settings, parseSaved(reader.title, budgetsSchema, saved)),
   } satisfies CakeBudgetPart);
 }
 
@@ -78,6 +84,7 @@ function selectPart(settings: CakekvSettings): CakeSelectPart {
       ...(ranked ? [{ kind: 'own' } as const] : []),
     ],
     options: settings,
-    create: (setup) => new CakeSelector(setup, settings),
+    create: (setup, saved) =>
+      new CakeSelector(setup, settings, parseSaved(reader.title, z.int().min(1), saved)),
   } satisfies CakeSelectPart);
 }

@@ -128,6 +128,10 @@ export class CakeSelector implements Selector {
     keepBest(end, scores, most);
   }
 
+  save(): number | null {
+    return this.#capacity ?? null;
+  }
+
   fork(): Selector {
     return new CakeSelector(this.#setup, this.#settings, this.#capacity);
   }

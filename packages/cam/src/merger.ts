@@ -28,6 +28,10 @@ export class CamMerger implements Merger {
     end.report({ rowsIn: rows, rowsKept: rows - 1 });
   }
 
+  save(): null {
+    return null;
+  }
+
   fork(): Merger {
     return new CamMerger(this.#setup, this.#settings, this.#draw);
   }

@@ -43,6 +43,10 @@ export class CamSmearer implements Merger {
     end.report({ rowsIn: rows, rowsKept: rows - sources });
   }
 
+  save(): null {
+    return null;
+  }
+
   fork(): Merger {
     return new CamSmearer(this.#setup, this.#settings, this.#draw);
   }

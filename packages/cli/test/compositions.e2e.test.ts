@@ -8,7 +8,17 @@ import { accel } from './fake-io.js';
 // Every method and every composition that makes sense, end to end on the embedded model, with a cache small enough that
 // each part has to act: --strict turns one that did not into an error.
 
-const alone = ['StreamingLLM', 'SnapKV', 'H2O', 'L2Compress', 'PyramidKV', 'CakeKV', 'CaM'];
+const alone = [
+  'StreamingLLM',
+  'SnapKV',
+  'H2O',
+  'L2Compress',
+  'PyramidKV',
+  'CakeKV',
+  'CaM',
+  'ThinK',
+  'KIVI',
+];
 const composed = [
   'SnapKV+PyramidKV',
   'H2O+PyramidKV',
@@ -19,6 +29,11 @@ const composed = [
   'StreamingLLM+CaM',
   'CakeKV+CaM',
   'H2O+PyramidKV+CaM',
+  'SnapKV+KIVI',
+  'PyramidKV+ThinK',
+  'ThinK+KIVI',
+  'SnapKV+ThinK+KIVI',
+  'L2Compress+KIVI',
 ];
 
 const BUDGET = 'budget: { tokens: 96 }\n';
@@ -29,6 +44,8 @@ const OPTIONS: Readonly<Record<string, string>> = {
   l2compress: BUDGET,
   pyramidkv: BUDGET,
   cakekv: BUDGET,
+  kivi: 'residual: 32\n',
+  think: 'recent: 32\n',
   cam: `gate: always\nstreamingllm: { ${BUDGET.trim()} }\n`,
 };
 

@@ -1,6 +1,11 @@
 import { freezePart, type ChannelsPart, type CodecPart, type PrefillPart } from '@accel/core';
 
-// Parts of methods whose packages do not exist yet, as these will describe themselves: enough to be composed, not to run.
+// Parts as methods would describe themselves whose packages do not exist yet, or do not do this yet: enough to be composed,
+// not to run.
+
+const onlyDescribed = (): never => {
+  throw new Error('only described');
+};
 
 function prefill<Id extends string>(id: Id): PrefillPart<Id, 'observedWindow' | 'headStats'> {
   return freezePart({
@@ -26,6 +31,11 @@ export const think: ChannelsPart<'think', 'observedWindow'> & { readonly pairAli
     lossy: true,
     options: {},
     pairAligned: false,
+    observe: 32,
+    kept: onlyDescribed,
+    header: onlyDescribed,
+    format: onlyDescribed,
+    create: onlyDescribed,
   });
 
 /** KIVI with its newest `residual` rows unpacked. */
@@ -42,5 +52,6 @@ export function kivi<const R extends CodecPart['packedRows']>(
     options: { packedRows, residual },
     packedRows,
     residual,
+    format: onlyDescribed,
   });
 }

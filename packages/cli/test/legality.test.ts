@@ -302,7 +302,7 @@ describe('with a codec that packs rows', () => {
       // @ts-expect-error rows leave one by one but are packed in groups
       compose(parts.streamingllm, forbidden);
     }, 'streamingllm and kivi do not go together');
-    compose(streamingllm({ budget, trim: 'prompt' }), forbidden);
+    compose(streamingllm({ budget, trim: 'prompt', positions: 'original' }), forbidden);
     const everyStep = l2compress({ budget, evicts: 'everyStep' });
     expectIllegal(() => {
       // @ts-expect-error rows leave one by one but are packed in groups
@@ -313,6 +313,34 @@ describe('with a codec that packs rows', () => {
       compose(parts.h2o, kivi(packed));
       compose(...cake, kivi(packed));
     }
+  });
+
+  it('eviction in later turns: illegal while packed rows stay', () => {
+    const forbidden = kivi('forbidden');
+    expectIllegal(() => {
+      // @ts-expect-error rows leave in later turns too
+      compose(snapkv({ budget, turns: 'every' }), forbidden);
+    }, 'snapkv and kivi do not go together: rows leave in later turns too');
+    expectIllegal(() => {
+      // @ts-expect-error rows leave in later turns too
+      compose(l2compress({ budget, turns: 'every' }), parts.cakeBudget, forbidden);
+    }, 'l2compress and kivi do not go together: rows leave in later turns too');
+    expectIllegal(() => {
+      // @ts-expect-error rows leave in later turns too
+      compose(streamingllm({ budget, trim: 'turn', positions: 'original' }), forbidden);
+    }, 'streamingllm and kivi do not go together: rows leave in later turns too');
+    compose(snapkv({ budget, turns: 'every' }), kivi('reencode'));
+  });
+
+  it('an attention of its own: illegal, it reads plain rows', () => {
+    expectIllegal(() => {
+      // @ts-expect-error keys used at their place in the cache need an attention of their own
+      compose(streamingllm({ budget, trim: 'prompt' }), kivi('forbidden'));
+    }, 'streamingllm and kivi do not go together: keys used at their place in the cache need');
+    expectIllegal(() => {
+      // @ts-expect-error rows leave one by one
+      compose(streamingllm({ budget, prefill: 'banded' }), kivi('forbidden'));
+    }, 'banded attention reads plain rows only; use prefill: dense');
   });
 
   it('merging: illegal while values are packed or leave by group, and only into rows that are not packed', () => {

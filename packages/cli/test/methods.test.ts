@@ -22,7 +22,17 @@ const find = (id: string): MethodInfo => {
 const partner = (id: string, other: string) =>
   find(id).partners.find((candidate) => candidate.id === other);
 
-const OURS = ['streamingllm', 'snapkv', 'h2o', 'l2compress', 'pyramidkv', 'cakekv', 'cam'];
+const OURS = [
+  'streamingllm',
+  'snapkv',
+  'h2o',
+  'l2compress',
+  'pyramidkv',
+  'cakekv',
+  'cam',
+  'think',
+  'kivi',
+];
 
 describe('accel methods --json', () => {
   it('lists all eleven, and describes the installed ones', () => {
@@ -90,6 +100,9 @@ describe('accel methods --json', () => {
     );
     expect(partner('snapkv', 'cam')?.warnings[0]).toContain('merging pays');
     expect(partner('h2o', 'cam')).toMatchObject({ legal: true, warnings: [] });
+    expect(partner('snapkv', 'kivi')).toMatchObject({ legal: true, warnings: [] });
+    expect(partner('think', 'kivi')).toMatchObject({ legal: true, warnings: [] });
+    expect(partner('h2o', 'kivi')?.problems[0]).toContain('rows leave one by one');
   });
 });
 

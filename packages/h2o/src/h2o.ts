@@ -1,6 +1,6 @@
-import { freezePart, type OptionOf, type SelectPart } from '@accel/core';
+import { freezePart, parseSaved, type OptionOf, type SelectPart } from '@accel/core';
 import { H2oSelector } from './selector.js';
-import { settingsFrom, type H2oOptions } from './settings.js';
+import { limitsSchema, reader, settingsFrom, type H2oOptions } from './settings.js';
 
 /** The part that {@link h2o} returns, with what its options `O` say about when it evicts and which signals it accepts. */
 export interface H2oPart<O extends H2oOptions = H2oOptions> extends SelectPart<
@@ -42,7 +42,8 @@ export function h2o<const O extends H2oOptions = object>(options?: O): H2oPart<O
       },
     ],
     options: settings,
-    create: (setup) => new H2oSelector(setup, settings),
+    create: (setup, saved) =>
+      new H2oSelector(setup, settings, parseSaved(reader.title, limitsSchema, saved)),
   } satisfies SelectPart<'h2o', 'columnSums' | 'decodeProbs'>);
   // What the conditional types say is what the settings were read from.
   return part as unknown as H2oPart<O>;

@@ -98,6 +98,10 @@ export class H2oSelector implements Selector {
     return this.#limits;
   }
 
+  save(): { rows: number; recent: number } | null {
+    return this.#limits === undefined ? null : { ...this.#limits };
+  }
+
   fork(): Selector {
     return new H2oSelector(this.#setup, this.#settings, this.#limits);
   }

@@ -73,6 +73,11 @@ export interface Limits {
   readonly recent: number;
 }
 
+/** {@link Limits} in a file. */
+export const limitsSchema: z.ZodType<Limits> = z
+  .strictObject({ rows: z.int().min(1), recent: z.int().min(0) })
+  .refine(({ rows, recent }) => recent <= rows, 'recent rows are more than rows');
+
 /**
  * The limits of a stream that begins with a prompt of `tokens`.
  * @returns undefined when they depend on the prompt and there is none yet

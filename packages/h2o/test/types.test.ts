@@ -21,6 +21,9 @@ const packed = freezePart({
   options: {},
   packedRows: 'forbidden',
   residual: 0,
+  format: () => {
+    throw new Error('only described');
+  },
 } as const satisfies CodecPart<'packed'>);
 
 // What the compiler refuses must be refused at run time as well, and the other way round.

@@ -3,13 +3,16 @@ import type { OptionOf, PartSetup, SelectPart } from '@accel/core';
 import { PromptSelector, StepSelector } from './selector.js';
 import { settingsFrom, type L2compressOptions, type L2compressSettings } from './settings.js';
 
-/** The part that {@link l2compress} returns, with what its options `O` say about when it evicts. */
+/** The part that {@link l2compress} returns, with what its options `O` say about when it evicts, and in which turns. */
 export interface L2compressPart<O extends L2compressOptions = L2compressOptions> extends SelectPart<
   'l2compress',
   never
 > {
   readonly evicts: OptionOf<O, 'evicts', 'prefillEnd'>;
+  readonly turns: OptionOf<O, 'turns', Turns<OptionOf<O, 'evicts', 'prefillEnd'>>>;
 }
+
+type Turns<Evicts> = Evicts extends 'everyStep' ? 'every' : 'first';
 
 /**
  * L2Compress (Devoto, Zhao, Scardapane, Minervini, EMNLP 2024, arXiv 2406.11430). Keys with a small norm get most of the
@@ -33,10 +36,11 @@ export function l2compress<const O extends L2compressOptions = object>(
     lossy: true,
     positions: 'original',
     evicts: settings.evicts,
+    turns: settings.turns,
     options: settings,
     create: (setup) => select(setup, settings),
   } satisfies SelectPart<'l2compress', never>);
-  // What the conditional type says is what the settings were read from.
+  // What the conditional types say is what the settings were read from.
   return part as unknown as L2compressPart<O>;
 }
 

@@ -71,6 +71,10 @@ export class PromptSelector implements Selector {
     return scores;
   }
 
+  save(): null {
+    return null;
+  }
+
   fork(): Selector {
     return new PromptSelector(this.setup, this.settings);
   }

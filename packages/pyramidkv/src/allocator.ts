@@ -43,6 +43,11 @@ export class PyramidAllocator implements Allocator {
     return fitRows(shares, available);
   }
 
+  /** A plan is for one turn. */
+  save(): null {
+    return null;
+  }
+
   fork(): Allocator {
     return new PyramidAllocator(this.#layers, this.#settings);
   }

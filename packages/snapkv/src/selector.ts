@@ -71,6 +71,10 @@ export class SnapkvSelector implements Selector {
     return pooled;
   }
 
+  save(): null {
+    return null;
+  }
+
   fork(): Selector {
     return new SnapkvSelector(this.#setup, this.#settings);
   }

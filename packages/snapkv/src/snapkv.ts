@@ -1,9 +1,14 @@
-import { freezePart, type SelectPart } from '@accel/core';
+import { freezePart, type OptionOf, type SelectPart } from '@accel/core';
 import { SnapkvSelector } from './selector.js';
 import { settingsFrom, type SnapkvOptions } from './settings.js';
 
-/** The part that {@link snapkv} returns. */
-export type SnapkvPart = SelectPart<'snapkv', 'observedWindow'>;
+/** The part that {@link snapkv} returns, with what its options `O` say about later turns. */
+export interface SnapkvPart<O extends SnapkvOptions = SnapkvOptions> extends SelectPart<
+  'snapkv',
+  'observedWindow'
+> {
+  readonly turns: OptionOf<O, 'turns', 'first'>;
+}
 
 /**
  * SnapKV (Li et al., NeurIPS 2024, arXiv 2404.14469). When a layer has finished a prompt, the last `observe` queries
@@ -15,9 +20,9 @@ export type SnapkvPart = SelectPart<'snapkv', 'observedWindow'>;
  * @example
  * const sequence = model.sequence({ policy: compose(snapkv({ budget: { tokens: 512 } })) });
  */
-export function snapkv(options: SnapkvOptions = {}): SnapkvPart {
-  const settings = settingsFrom(options);
-  return freezePart({
+export function snapkv<const O extends SnapkvOptions = object>(options?: O): SnapkvPart<O> {
+  const settings = settingsFrom(options ?? {});
+  const part = freezePart({
     id: 'snapkv',
     slot: 'select',
     needs: ['observedWindow'],
@@ -25,8 +30,11 @@ export function snapkv(options: SnapkvOptions = {}): SnapkvPart {
     lossy: true,
     positions: 'original',
     evicts: 'prefillEnd',
+    turns: settings.turns,
     observe: settings.observe,
     options: settings,
     create: (setup) => new SnapkvSelector(setup, settings),
   } satisfies SnapkvPart);
+  // What the conditional type says is what the settings were read from.
+  return part as unknown as SnapkvPart<O>;
 }

@@ -1,8 +1,16 @@
+import { z } from 'zod';
+
 /** What stays: the first `sink` rows of the stream and the newest `recent`. */
 export interface Window {
   readonly sink: number;
   readonly recent: number;
 }
+
+/** {@link Window} in a file. */
+export const windowSchema: z.ZodType<Window> = z.strictObject({
+  sink: z.int().min(0),
+  recent: z.int().min(1),
+});
 
 /** Rows `[at, at + count)` go. */
 export interface Cut {

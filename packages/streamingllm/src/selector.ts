@@ -1,3 +1,4 @@
+import { cutRows } from '@accel/core';
 import type { AttendCall, LayerEnd, Selector, PartSetup } from '@accel/core';
 import type { KvSequence } from '@accel/kernels';
 import { SinkAttention } from './attention.js';
@@ -46,14 +47,21 @@ export class WindowSelector implements Selector {
     const { at, count } = cut(this.started(), end.rows);
     // A merge part takes values over from rows that leave one by one.
     if (end.phase === 'decode' && count === 1) end.merge?.(at);
-    // Widens the one hole of the cache: no row moves, whatever the window.
-    if (count > 0) end.kv.drop(end.layer, at, count);
+    if (count > 0) {
+      // Widens the one hole of the cache: no row moves, whatever the window. What is cut once has no hole, for a codec's sake.
+      if (this.settings.trim === 'token') end.kv.drop(end.layer, at, count);
+      else cutRows(end, at, count);
+    }
     end.report({ rowsIn: end.rows, rowsKept: end.rows - count });
   }
 
   protected started(): Window {
     if (this.window === undefined) throw new Error('a turn starts before its first layer');
     return this.window;
+  }
+
+  save(): { sink: number; recent: number } | null {
+    return this.window === undefined ? null : { ...this.window };
   }
 
   fork(): Selector {

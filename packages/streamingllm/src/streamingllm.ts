@@ -1,8 +1,14 @@
-import { freezePart } from '@accel/core';
+import { freezePart, parseSaved } from '@accel/core';
 import type { JsonObject, OptionOf, PartSetup, SelectPart } from '@accel/core';
 import { assertFixedRotation } from './attention.js';
+import { windowSchema, type Window } from './rules.js';
 import { StreamSelector, WindowSelector } from './selector.js';
-import { settingsFrom, type StreamingllmOptions, type StreamingllmSettings } from './settings.js';
+import {
+  reader,
+  settingsFrom,
+  type StreamingllmOptions,
+  type StreamingllmSettings,
+} from './settings.js';
 
 /** The part that {@link streamingllm} returns, with what its options `O` say about what it goes together with. */
 export interface StreamingllmPart<
@@ -11,9 +17,11 @@ export interface StreamingllmPart<
   readonly positions: OptionOf<O, 'positions', 'cacheRelative'>;
   readonly prefill: OptionOf<O, 'prefill', 'dense'>;
   readonly evicts: Evicts<OptionOf<O, 'trim', 'token'>>;
+  readonly turns: Turns<OptionOf<O, 'trim', 'token'>>;
 }
 
 type Evicts<Trim> = Trim extends 'token' ? 'everyStep' : 'prefillEnd';
+type Turns<Trim> = Trim extends 'turn' ? 'every' : 'first';
 
 /**
  * StreamingLLM (Xiao et al., ICLR 2024, arXiv 2309.17453). The first `sink` tokens and the newest `recent` stay, in
@@ -38,15 +46,23 @@ export function streamingllm<const O extends StreamingllmOptions = object>(
     positions: settings.positions,
     prefill: settings.prefill,
     evicts: settings.trim === 'token' ? 'everyStep' : 'prefillEnd',
+    turns: settings.trim === 'turn' ? 'every' : 'first',
     options: settings as unknown as JsonObject,
-    create: (setup) => select(setup, settings),
+    create: (setup, saved) =>
+      select(setup, settings, parseSaved(reader.title, windowSchema, saved)),
   } satisfies SelectPart<'streamingllm', never>);
   // What the conditional types say is what the settings were read from.
   return part as unknown as StreamingllmPart<O>;
 }
 
-function select(setup: PartSetup, settings: StreamingllmSettings): WindowSelector {
+function select(
+  setup: PartSetup,
+  settings: StreamingllmSettings,
+  window: Window | undefined,
+): WindowSelector {
   if (settings.positions === 'cacheRelative') assertFixedRotation(setup.spec);
   const plain = settings.positions === 'original' && settings.prefill === 'dense';
-  return plain ? new WindowSelector(setup, settings) : new StreamSelector(setup, settings);
+  return plain
+    ? new WindowSelector(setup, settings, window)
+    : new StreamSelector(setup, settings, window);
 }

@@ -22,6 +22,7 @@ export const TOOL_LAYER = 5;
 export const METHOD_BUILDS_ON = {
   cam: ['snapkv', 'streamingllm'],
   pyramidkv: ['snapkv'],
+  think: ['snapkv'],
 };
 
 /** Methods that only compute numbers in JavaScript: no kernels, and so no kernels folder that would be for show. */

@@ -62,6 +62,8 @@ async function importPackage(name: string): Promise<{ method?: Method }> {
       return import('@accel/cam');
     case '@accel/h2o':
       return import('@accel/h2o');
+    case '@accel/kivi':
+      return import('@accel/kivi');
     case '@accel/l2compress':
       return import('@accel/l2compress');
     case '@accel/pyramidkv':
@@ -70,6 +72,8 @@ async function importPackage(name: string): Promise<{ method?: Method }> {
       return import('@accel/snapkv');
     case '@accel/streamingllm':
       return import('@accel/streamingllm');
+    case '@accel/think':
+      return import('@accel/think');
     default:
       return (await import(name)) as { method?: Method };
   }

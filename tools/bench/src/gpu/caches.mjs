@@ -1,5 +1,5 @@
 // Caches full of normal numbers, without a model.
-import { KvSequence, ops, PagePool, Tensor } from '@accel/kernels';
+import { encodeBatch, KvSequence, ops, PagePool, Tensor } from '@accel/kernels';
 import { normal } from './data.mjs';
 import { LLAMA } from './shapes.mjs';
 
@@ -8,13 +8,23 @@ const PIECE = 16384;
 
 /**
  * `count` sequences of `rows` rows in each of `layers` layers.
+ * @param {object} options `format`: of a codec, which then encodes what it wants encoded
  * @returns {{ sequences: KvSequence[], dispose: () => void }}
  */
-export function caches(device, stream, { count = 1, layers = 1, rows, spare = 64 }) {
+export function caches(device, stream, { count = 1, layers = 1, rows, spare = 64, format }) {
   const pageBytes = 16 * headDim * 2;
-  const pages = count * layers * kvHeads * (2.2 * Math.ceil((rows + spare) / 16) + 8);
+  // Rows are there in both forms while they are encoded.
+  const copies = format === undefined ? 2.2 : 4.4;
+  const pages = count * layers * kvHeads * (copies * Math.ceil((rows + spare) / 16) + 8);
   const pool = new PagePool(stream, { pageBytes, capacityBytes: Math.ceil(pages) * pageBytes });
-  const shape = { layers, heads: kvHeads, headDim, dtype: 'bfloat16' };
+  const shape = {
+    layers,
+    heads: kvHeads,
+    headDim,
+    dtype: 'bfloat16',
+    positions: 'implied',
+    ...(format && { encoded: format.items }),
+  };
   const sequences = Array.from({ length: count }, () => new KvSequence(pool, shape));
   const most = Math.min(PIECE, rows);
   const [k, v] = [0, 1].map(() => normal(device, stream, [most, kvHeads, headDim]));
@@ -33,6 +43,13 @@ export function caches(device, stream, { count = 1, layers = 1, rows, spare = 64
       }
     }
     for (const tensor of [positions, keys, values]) tensor.dispose();
+  }
+  if (format?.rules.keys !== undefined) {
+    for (let layer = 0; layer < layers; layer++) {
+      encodeBatch(sequences, layer, format.rules, (kv, _, due) =>
+        format.encode({ stream, kv, ...due }),
+      );
+    }
   }
   k.dispose();
   v.dispose();

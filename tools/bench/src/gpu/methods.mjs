@@ -13,8 +13,9 @@ import { streamingllm } from '@accel/streamingllm';
 import { caches } from './caches.mjs';
 import { normal } from './data.mjs';
 import { DECODE_STEPS, steps, warmUp } from './decode-steps.mjs';
+import { promptOverhead } from './prompts.mjs';
 import { LLAMA } from './shapes.mjs';
-import { median, Timer } from './timing.mjs';
+import { Timer } from './timing.mjs';
 import { tokens } from '../tokens.mjs';
 import { writeModel } from './write-model.mjs';
 
@@ -29,8 +30,6 @@ const POLICIES = {
   'StreamingLLM+CaM': () => compose(streamingllm({ budget }), cam()),
   'H2O+CaM': () => compose(h2o({ budget }), cam()),
 };
-/** Prompts that are timed, each beside a plain one. */
-const ROUNDS = 7;
 
 export async function methodsBench(run) {
   const length = Math.min(32768, Math.max(...run.lengths));
@@ -46,7 +45,7 @@ export async function methodsBench(run) {
       await warmUp(model);
       for (const [name, make] of Object.entries(POLICIES))
         await run.part('methods', name, 24, () =>
-          prompts(run, model, name, make(), length, attentionUs),
+          promptOverhead(run, 'methods', model, name, make(), length, attentionUs),
         );
       await run.part('methods', `decode after ${longest}`, 20, () =>
         decode(run, model, 'full', full, longest),
@@ -93,45 +92,6 @@ async function columnSums(run, rows) {
   dispose();
   stream.dispose();
   return dense.us;
-}
-
-/** A prompt under a policy and under none, in turn. */
-async function prompts(run, model, name, policy, length, attentionUs) {
-  const prompt = tokens(length, LLAMA.vocab);
-  const once = async (own) => {
-    const sequence = model.sequence({ policy: own });
-    const started = performance.now();
-    await sequence.append(prompt);
-    const ms = performance.now() - started;
-    return { ms, sequence };
-  };
-  (await once(policy)).sequence.dispose(); // kernels load
-  const [plain, own] = [[], []];
-  let kept;
-  for (let round = 0; round < ROUNDS; round++) {
-    const dense = await once(full);
-    plain.push(dense.ms);
-    dense.sequence.dispose();
-    const evicted = await once(policy);
-    own.push(evicted.ms);
-    kept = evicted.sequence.receipt().layers.flatMap(({ rowsKept }) => rowsKept);
-    evicted.sequence.dispose();
-  }
-  const addedMs = median(own.map((ms, round) => ms - plain[round]));
-  run.emit({
-    group: 'methods',
-    name,
-    length,
-    prefillMs: median(own),
-    plainMs: median(plain),
-    addedMs,
-    overhead: addedMs / median(plain),
-    // What it adds to a prompt as a part of what all layers' attention takes.
-    ...(attentionUs !== undefined && {
-      ofAttention: (1000 * addedMs) / (run.layers * attentionUs),
-    }),
-    rows: kept.reduce((sum, rows) => sum + rows, 0) / kept.length,
-  });
 }
 
 async function decode(run, model, name, policy, length) {

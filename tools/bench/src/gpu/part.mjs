@@ -1,6 +1,7 @@
 // One part of bench:gpu, in a process of its own: `node part.mjs kernels '{"device":"cuda",…}'`. Prints JSON lines.
 import { Device } from '@accel/kernels';
 import { ceilings } from './ceilings.mjs';
+import { codecsBench } from './codecs.mjs';
 import { kernels } from './kernels.mjs';
 import { methodsBench } from './methods.mjs';
 import { modelBench } from './model.mjs';
@@ -20,6 +21,8 @@ if (part === 'ceilings') {
     node,
   });
 }
-await { ceilings, kernels, model: modelBench, methods: methodsBench }[part](run);
+await { ceilings, kernels, model: modelBench, methods: methodsBench, codecs: codecsBench }[part](
+  run,
+);
 // A line that failed is reported; the process itself did what it was asked.
 process.exit(0);
