@@ -11,10 +11,12 @@ import {
   type Receipt,
 } from '@accel/core';
 import { h2o } from '@accel/h2o';
+import { kivi as realKivi } from '@accel/kivi';
 import { l2compress } from '@accel/l2compress';
 import { pyramidkv } from '@accel/pyramidkv';
 import { snapkv } from '@accel/snapkv';
 import { streamingllm } from '@accel/streamingllm';
+import { think as realThink } from '@accel/think';
 import { writeTinyCheckpoint, type TinyCheckpoint } from '@accel/testkit';
 import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from 'vitest';
 import { flexprefill, kivi, think, xattention } from './described.js';
@@ -363,6 +365,50 @@ describe('with a codec that packs rows', () => {
     );
     compose(parts.h2o, cam({ recent: 128 }), kivi('residualOnly'));
     compose(parts.h2o, parts.cam, kivi('reencode'));
+  });
+});
+
+describe('KIVI and ThinK as they are', () => {
+  const packs = realKivi();
+  const prunes = realThink();
+
+  it('go with what evicts at the end of the first prompt, and with each other', () => {
+    compose(packs);
+    compose(prunes, packs);
+    compose(parts.snapkv, packs);
+    compose(parts.snapkv, parts.pyramidkv, prunes);
+    compose(parts.snapkv, prunes, packs);
+    compose(parts.snapkv, parts.cakeBudget, prunes, packs);
+    compose(parts.l2compress, prunes, packs);
+    compose(h2o({ budget, evicts: 'prefillEnd' }), packs);
+    compose(streamingllm({ budget, trim: 'prompt', positions: 'original' }), prunes, packs);
+  });
+
+  it('not with what evicts or merges afterwards', () => {
+    expectIllegal(() => {
+      // @ts-expect-error rows leave one by one but are packed in groups
+      compose(parts.h2o, packs);
+    }, 'h2o and kivi do not go together: rows leave one by one');
+    expectIllegal(() => {
+      // @ts-expect-error rows leave one by one but pruned keys lie in groups
+      compose(parts.h2o, prunes);
+    }, 'h2o and think do not go together: rows leave one by one');
+    expectIllegal(() => {
+      // @ts-expect-error rows leave one by one
+      compose(...cake, prunes);
+    }, 'cakekv and think do not go together');
+    expectIllegal(() => {
+      // @ts-expect-error older rows are packed when a later turn evicts
+      compose(snapkv({ budget, turns: 'every' }), packs);
+    }, 'snapkv and kivi do not go together: rows leave in later turns too');
+    expectIllegal(() => {
+      // @ts-expect-error its own attention reads plain rows
+      compose(streamingllm({ budget, trim: 'prompt' }), packs);
+    }, 'streamingllm and kivi do not go together');
+    expectIllegal(() => {
+      // @ts-expect-error merging changes stored values
+      compose(parts.snapkv, parts.cam, packs);
+    }, 'cam and kivi do not go together');
   });
 });
 

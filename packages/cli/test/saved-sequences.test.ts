@@ -5,10 +5,12 @@ import { cakeBudget, cakekv, method as cakekvMethod } from '@accel/cakekv';
 import { cam, method as camMethod } from '@accel/cam';
 import { compose, loadModel, type Model, type Policy, type Sequence } from '@accel/core';
 import { h2o, method as h2oMethod } from '@accel/h2o';
+import { kivi, method as kiviMethod } from '@accel/kivi';
 import { l2compress, method as l2compressMethod } from '@accel/l2compress';
 import { method as pyramidkvMethod, pyramidkv } from '@accel/pyramidkv';
 import { method as snapkvMethod, snapkv } from '@accel/snapkv';
 import { method as streamingllmMethod, streamingllm } from '@accel/streamingllm';
+import { method as thinkMethod, think } from '@accel/think';
 import { describeDevices, writeTinyCheckpoint, type TinyCheckpoint } from '@accel/testkit';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
@@ -18,10 +20,12 @@ const methods = [
   cakekvMethod,
   camMethod,
   h2oMethod,
+  kiviMethod,
   l2compressMethod,
   pyramidkvMethod,
   snapkvMethod,
   streamingllmMethod,
+  thinkMethod,
 ];
 const budget = { tokens: 48 };
 /** Becomes a number with the first prompt, and must be that number afterwards. */
@@ -63,6 +67,17 @@ const policies: Readonly<Record<string, Policy>> = {
   'SnapKV + CaM on the prompt': compose(
     snapkv({ budget, observe: 8 }),
     cam({ at: 'prompt', observe: 8 }),
+  ),
+  KIVI: compose(kivi({ group: 16, residual: 16 })),
+  ThinK: compose(think({ recent: 8 })),
+  'SnapKV + ThinK + KIVI': compose(
+    snapkv({ budget, observe: 8 }),
+    think({ recent: 8 }),
+    kivi({ bits: 2, group: 16, residual: 16 }),
+  ),
+  'H2O + KIVI': compose(
+    h2o({ budget, recent: 16, evicts: 'prefillEnd' }),
+    kivi({ group: 16, residual: 16 }),
   ),
 };
 

@@ -2,10 +2,9 @@
 //
 // Two kernels as in the attention_decode of @accel/kernels: attend_split gives every block an equal share of all keys
 // (accel/decode_plan.cuh) and streams it (kivi_stream.cuh), decode_combine joins the segments. 16-bit caches with 64 or 128
-// channels, groups of 32 and more, equal bits for keys and
-// values, pages of a power of two bytes. Up to 8 packed rows of a sequence (a decode
-// step of one group) are one block of rows; more, as in a later turn, are cut into blocks of 16. Everything else runs on
-// kivi_attention_reference.
+// channels, groups of 32 and more, equal bits for keys and values, pages of a power of two bytes. Up to 8 packed rows of a
+// sequence (a decode step of one group) are one block of rows; more, as in a later turn, are cut into blocks of 16.
+// Everything else runs on kivi_attention_reference.
 #include <algorithm>
 #include <vector>
 

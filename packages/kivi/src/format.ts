@@ -30,6 +30,10 @@ export function kiviFormat(
     },
     encodes: 'everyStep',
     idleRows: guarded ? residual : residual - 1,
+    slowKernels: {
+      kivi_attention_reference:
+        'attention over packed rows ran on the plain kernel, because the fast one takes head dimensions of 64 and 128, groups of 32 and more, and equal bits for keys and values',
+    },
     encode: (call) => {
       kiviEncode(call, layout);
     },

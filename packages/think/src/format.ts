@@ -21,6 +21,10 @@ export function thinkFormat(
     rules: { keys: { block: 1, keep: recent } },
     encodes: 'firstPrompt',
     idleRows: recent,
+    slowKernels: {
+      think_attention_any:
+        'attention over pruned keys ran on the plain kernel, because the fast one takes head dimensions of 64 and 128 and needs 130 KB of shared memory a block',
+    },
     encode: ({ stream, kv, keys }) => {
       thinkPrune(stream, kv, channels, keys);
     },

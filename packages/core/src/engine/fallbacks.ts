@@ -12,18 +12,20 @@ const SLOW_KERNELS: Readonly<Record<string, string>> = {
  * What ran slower than it should have, in words. float32 has one kernel for each op on a GPU, so nothing of it counts.
  * @param kernels of a receipt: kernel name → runs
  * @param decodeTokens decode steps of the same receipt
+ * @param slowKernels those of the format that rows are stored in
  */
 export function findFallbacks(
   stream: Stream,
   dtype: DType,
   kernels: Readonly<Record<string, number>>,
   decodeTokens: number,
+  slowKernels: Readonly<Record<string, string>> = {},
 ): string[] {
   if (stream.device.kind === 'cpu') return [];
   const slow =
     dtype === 'float32'
       ? []
-      : Object.entries(SLOW_KERNELS)
+      : Object.entries({ ...SLOW_KERNELS, ...slowKernels })
           .filter(([kernel]) => (kernels[kernel] ?? 0) > 0)
           .map(([, reason]) => reason);
   // A step of a new shape runs twice before it is replayed, and one that copies shared pages never is: that is no fault.

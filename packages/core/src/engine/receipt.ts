@@ -49,6 +49,7 @@ export function buildReceipt(sequence: Sequence): Receipt {
       model.dtype,
       kernels,
       counters.decodeTokens - sequence.before.decoded,
+      state.format?.slowKernels,
     ),
   };
 }

@@ -43,6 +43,8 @@ export interface RowFormat {
   readonly encodes: 'everyStep' | 'firstPrompt';
   /** Rows up to which encoding nothing is right. */
   readonly idleRows: number;
+  /** Its GPU kernels that run only when a faster one could not, by name, and why that is: receipts list them. */
+  readonly slowKernels?: Readonly<Record<string, string>>;
   /** Enqueues the op that encodes the rows which `kv` has in both forms. */
   encode(call: EncodeCall): void;
   /** Enqueues causal attention over encoded and plain rows. */

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { Stream } from '@accel/kernels';
 import { planChunks, planTailChunks, type Chunk } from '../../src/engine/chunks.js';
+import { findFallbacks } from '../../src/engine/fallbacks.js';
 import { Lock } from '../../src/engine/lock.js';
 import { StopMatcher } from '../../src/engine/stop.js';
 
@@ -76,6 +78,19 @@ test('the lock keeps order and survives failures', async () => {
   await expect(bad).rejects.toThrow('no');
   await Promise.all([slow, last]);
   expect(order).toEqual([1, 2, 3]);
+});
+
+test('kernels that ran for want of a faster one are fallbacks, those of a format too', () => {
+  const stream = (kind: string) => ({ device: { kind }, graphs: () => ({}) }) as unknown as Stream;
+  const ran = { attend_plainly: 2, gemm_simt: 1, attention: 5 };
+  const slow = { attend_plainly: 'it was slow' };
+  expect(findFallbacks(stream('cuda'), 'bfloat16', ran, 4, slow)).toEqual([
+    expect.stringContaining('plain kernel'),
+    'it was slow',
+  ]);
+  expect(findFallbacks(stream('cuda'), 'bfloat16', { attention: 5 }, 4, slow)).toEqual([]);
+  expect(findFallbacks(stream('cuda'), 'float32', ran, 4, slow)).toEqual([]);
+  expect(findFallbacks(stream('cpu'), 'bfloat16', ran, 4, slow)).toEqual([]);
 });
 
 describe('stop strings', () => {
