@@ -280,6 +280,16 @@ describe('encoded rows do not leave', () => {
     await mirror.check()();
   });
 
+  test('nor does their header, though no row is encoded yet', async () => {
+    const mirror = cache();
+    mirror.append(0, range(0, 4));
+    mirror.encode(0, { keys: { block: 6, keep: 1 } });
+    const keep = [range(0, 2), range(0, 2)];
+    expectError(() => mirror.compact(0, keep), 'ERR_ACCEL_ARGUMENT', /has a header/);
+    mirror.truncate(0, 3);
+    await mirror.check()();
+  });
+
   test('and none is encoded while there is a gap', async () => {
     const mirror = cache();
     mirror.append(0, range(0, 20));

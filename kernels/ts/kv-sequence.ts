@@ -106,8 +106,9 @@ export class KvSequence extends Resource {
    * back to the pool.
    * @param index int32 `[heads, k]`: ascending row numbers of each head; entries from `counts[head]` on are ignored
    * @param counts rows each head keeps
-   * @throws AccelError `ERR_ACCEL_SHAPE`, `ERR_ACCEL_ARGUMENT`, `ERR_ACCEL_OUT_OF_MEMORY`; then nothing has changed.
-   *   Row numbers that do not exist or do not ascend fail on the stream.
+   * @throws AccelError `ERR_ACCEL_SHAPE`, `ERR_ACCEL_ARGUMENT` (also when rows are encoded, or have a header for it),
+   *   `ERR_ACCEL_OUT_OF_MEMORY`; then nothing has changed. Row numbers that do not exist or do not ascend fail on the
+   *   stream.
    */
   compact(layer: number, index: Tensor, counts: ArrayLike<number>): void {
     const heads = this.shape.heads;

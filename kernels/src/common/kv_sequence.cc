@@ -231,6 +231,11 @@ void KvSequence::compact(int32_t layer_index, const int32_t* counts, const Gathe
       fail("ERR_ACCEL_ARGUMENT", "rows of head %d in layer %d are encoded, and a cache is compacted before that", h,
            layer_index);
     }
+    // A header holds what was decided for all rows to come, as the channels that are kept.
+    if (layer.heads[h].opened && shape_.encoded_key.header + shape_.encoded_value.header > 0) {
+      fail("ERR_ACCEL_ARGUMENT", "head %d in layer %d has a header for encoded rows, and a cache is compacted before that",
+           h, layer_index);
+    }
     next[h].rows = counts[h];
   }
   KvCounts capacity;
