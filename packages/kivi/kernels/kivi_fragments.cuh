@@ -100,6 +100,13 @@ __device__ inline uint32_t transpose_pairs(uint32_t pair) {
   return turned;
 }
 
+// Weights of 16 keys as a B fragment of element type E.
+template <class E>
+__device__ inline void weight_fragment(const float (&s)[4], uint32_t (&p)[2]) {
+  p[0] = transpose_pairs(pack_pair<E>(s[0], s[1]));
+  p[1] = transpose_pairs(pack_pair<E>(s[2], s[3]));
+}
+
 // Over the eight lanes that share the columns of a C fragment.
 __device__ inline float column_max(float x) {
   x = fmaxf(x, __shfl_xor_sync(~0u, x, 4));

@@ -18,48 +18,22 @@
 #ifndef ACCEL_KIVI_STREAM_CUH
 #define ACCEL_KIVI_STREAM_CUH
 
-#include <float.h>
-
 #include "accel/decode_plan.cuh"
 #include "accel/mma.cuh"
+#include "kivi_arguments.cuh"
 #include "kivi_fragments.cuh"
-#include "kivi_layout.h"
+#include "kivi_softmax.cuh"
 
 namespace accel_kivi {
 
-using namespace accel::cuda;
-
-// The layout as numbers, so that no loop divides.
-struct KiviPlaces {
-  int header;       // of the keys' stream
-  int used;         // steps of 16 key channels
-  int group_shift;  // log2 of the group
-  int key_item, key_block, key_scales, key_minima;
-  int value_item, value_scales, value_minima, value_groups;
-
-  static KiviPlaces of(const KiviLayout& l, int header) {
-    int shift = 4;
-    while (1 << shift < l.group) shift++;
-    return {header,           l.channels() / 16, shift,
-            l.key_item_bytes(), l.key_block_bytes(), l.key_scales(), l.key_minima(),
-            l.value_item_bytes(), l.value_scales(), l.value_minima(), l.value_groups()};
-  }
-};
-
 constexpr uint32_t kSixteen = 0x4c004c00;  // 16 and 16, half floats
-
-struct KiviArguments {
-  DecodeArguments decode;
-  KiviLayout layout;
-  KiviPlaces places;
-  int page_shift;  // log2 of page_bytes
-  bool bf16;       // queries and plain rows; else fp16. Not a template argument: few rows are plain, and kernels are many
-};
 
 // N: blocks of 8 packed rows. W: warps. Pruned: keys have fewer than D channels; otherwise loops have fixed lengths, which
 // is what lets loads, shifts and products of one step overlap.
 template <int D, int KB, int VB, int N, int W, bool Pruned>
 class KiviStream {
+  using Sums = SoftmaxState<D, N, W>;
+
  public:
   static constexpr int R = 8 * N;  // packed rows
   static constexpr int warps = W, threads = 32 * warps, stages = KB == 2 ? 3 : 2;
@@ -70,10 +44,8 @@ class KiviStream {
   static constexpr int stage_bytes = most_key_bytes + value_bytes;
   static constexpr int chunks = stage_bytes / 16 / 32;  // 16-byte pieces of a lane
   static constexpr int row_bytes = 2 * D;
-  static constexpr int padded = D + 4;  // floats of a joined row
   static constexpr int plain_bytes = 2 * 16 * row_bytes + value_bytes;  // 16 plain rows of both beside a value item
-  static constexpr int joined_bytes = 8 * padded * 4;
-  static constexpr int needed = plain_bytes > joined_bytes ? plain_bytes : joined_bytes;
+  static constexpr int needed = plain_bytes > Sums::join_bytes ? plain_bytes : Sums::join_bytes;
   static constexpr int warp_bytes = stages * stage_bytes > needed ? stages * stage_bytes : needed;
   static constexpr int query_pairs = D / 2 + 16;  // of a row; the padding spreads rows over the banks
   static constexpr int shared_bytes = warps * warp_bytes + R * query_pairs * 4;
@@ -81,10 +53,9 @@ class KiviStream {
 
   // `states` [warps][R] and `grow` [R]: in shared memory.
   __device__ KiviStream(const KiviArguments& arguments, uint8_t* shared, float2 (*states)[R], float* grow)
-      : k_(arguments), a_(arguments.decode), p_(arguments.places), shared_(shared), states_(states), growth_(grow), lane_(threadIdx.x % 32),
-        warp_(threadIdx.x / 32), g_(lane_ / 4), t_(lane_ % 4), own_(shared + warp_ * warp_bytes),
-        own_address_(shared_address(own_)),
-        queries_(reinterpret_cast<uint32_t*>(shared + warps * warp_bytes)) {}
+      : k_(arguments), a_(arguments.decode), p_(arguments.places), shared_(shared), states_(states), growth_(grow),
+        lane_(threadIdx.x % 32), warp_(threadIdx.x / 32), g_(lane_ / 4), t_(lane_ % 4), own_(shared + warp_ * warp_bytes),
+        own_address_(shared_address(own_)), queries_(reinterpret_cast<uint32_t*>(shared + warps * warp_bytes)) {}
 
   __device__ void segment(int unit, int first_tile, int end_tile, int segment) {
     unit_ = decode_unit<R>(a_, unit);
@@ -106,18 +77,18 @@ class KiviStream {
     }
     if (steps_left > 2) locate();
     share_queries();
-    clear();
+    sums_.reset();
     __syncthreads();  // the queries are there
     load_bounds();
     if (steps_left > 0) run(steps_left);
     __syncwarp();
-    to_values();
+    sums_.template to_values<VB>(p_.group_shift);
     // Blocks of 16 rows go round the warps.
     const int tail_begin = max(full, first_tile * tile);
 #pragma unroll 1
     for (int key = tail_begin + warp_ * 16; key < stop_; key += warps * 16) tail(key);
     __syncwarp();
-    join(segment);
+    sums_.join(a_, segment, unit_, states_, shared_, warp_bytes);
   }
 
  private:
@@ -228,7 +199,8 @@ class KiviStream {
 #pragma unroll
       for (int i = 0; i < per_lane; i++) {
         const int c = lane_ + 32 * i;
-        to[i * 32 + c % 8 / 2 * 8 + c % 32 / 8 * 2 + c % 2] = __float2half_rn(ldexpf(x[i], -exponent) / (c % 16 < 8 ? 1 : KeyCodes<KB>::right));
+        const int right = c % 16 < 8 ? 1 : KeyCodes<KB>::right;
+        to[i * 32 + c % 8 / 2 * 8 + c % 32 / 8 * 2 + c % 2] = __float2half_rn(ldexpf(x[i], -exponent) / right);
       }
       if (lane_ == 0) growth_[row] = ldexpf(a_.scale, exponent);
     }
@@ -261,21 +233,6 @@ class KiviStream {
     return {last.x, last.y, 0u, 0u};
   }
 
-  __device__ void clear() {
-#pragma unroll
-    for (int n = 0; n < N; n++) {
-#pragma unroll
-      for (int u = 0; u < steps; u++) {
-#pragma unroll
-        for (int e = 0; e < 4; e++) o_[u][n][e] = 0;
-      }
-#pragma unroll
-      for (int e = 0; e < 4; e++) low_[n][e] = 0;
-      maximum_[n][0] = maximum_[n][1] = -FLT_MAX;
-      sum_[n][0] = sum_[n][1] = 0;
-    }
-  }
-
   // ---- 32 encoded rows at a time
 
   __device__ void run(int count) {
@@ -287,11 +244,11 @@ class KiviStream {
     for (int i = 0; i < count; i++) {
       const int next = stage + 1 == stages ? 0 : stage + 1;
       uint32_t p[2][N][2];
-      softmax<2>(s);
+      sums_.weigh(s);
 #pragma unroll
       for (int b = 0; b < 2; b++) {
 #pragma unroll
-        for (int n = 0; n < N; n++) weights<__half>(s[b][n], p[b][n]);
+        for (int n = 0; n < N; n++) weight_fragment<__half>(s[b][n], p[b][n]);
       }
       if constexpr (stages == 2) {  // no place to bring more in before these values are used
         const uint8_t* now = own_ + stage * stage_bytes + values_at();
@@ -392,7 +349,7 @@ class KiviStream {
     asm("" : "=r"(lows[1]));
     asm("" : "=r"(lows[3]));
 #pragma unroll
-    for (int n = 0; n < N; n++) mma_m16n8k16<__half>(low_[n], lows, p[n][0], p[n][1]);
+    for (int n = 0; n < N; n++) mma_m16n8k16<__half>(sums_.low[n], lows, p[n][0], p[n][1]);
     ValueCodes<VB> words;
     uint32_t weighted[N][2];
 #pragma unroll
@@ -409,76 +366,8 @@ class KiviStream {
       uint32_t a[4];
       words.load(item, u, steps, lane_, a);
 #pragma unroll
-      for (int n = 0; n < N; n++) mma_m16n8k16<__half>(o_[u][n], a, weighted[n][0], weighted[n][1]);
+      for (int n = 0; n < N; n++) mma_m16n8k16<__half>(sums_.o[u][n], a, weighted[n][0], weighted[n][1]);
     }
-  }
-
-  // Sums over codes become sums over values. From here on rows are added in real size.
-  __device__ void to_values() {
-#pragma unroll
-    for (int n = 0; n < N; n++) {
-#pragma unroll
-      for (int u = 0; u < steps; u++) {
-        const int source = (u * 16 >> p_.group_shift) * 4 + t_;  // the lane that has the minima of this channel's group
-        const float low0 = __shfl_sync(~0u, low_[n][0], source), low1 = __shfl_sync(~0u, low_[n][1], source);
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-          o_[u][n][e] = o_[u][n][e] * ValueCodes<VB>::factor(u, e / 2) + (e % 2 == 0 ? low0 : low1);
-        }
-      }
-    }
-  }
-
-  // Logits of B blocks become weights relative to the running maximum.
-  template <int B>
-  __device__ void softmax(float (&s)[B][N][4]) {
-    bool above = false;
-    float top[N][2];
-#pragma unroll
-    for (int n = 0; n < N; n++) {
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        top[n][i] = fmaxf(s[0][n][i], s[0][n][i + 2]);
-#pragma unroll
-        for (int b = 1; b < B; b++) top[n][i] = fmaxf(top[n][i], fmaxf(s[b][n][i], s[b][n][i + 2]));
-        above |= top[n][i] > maximum_[n][i];
-      }
-    }
-    if (__any_sync(~0u, above)) {  // the maximum soon stops moving
-#pragma unroll
-      for (int n = 0; n < N; n++) {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          const float now = fmaxf(maximum_[n][i], column_max(top[n][i])), factor = exp2_fast(maximum_[n][i] - now);
-          maximum_[n][i] = now;
-          sum_[n][i] *= factor;
-          low_[n][i] *= factor;
-#pragma unroll
-          for (int u = 0; u < steps; u++) {
-            o_[u][n][i] *= factor;
-            o_[u][n][i + 2] *= factor;
-          }
-        }
-      }
-    }
-#pragma unroll
-    for (int n = 0; n < N; n++) {
-#pragma unroll
-      for (int b = 0; b < B; b++) {
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-          s[b][n][e] = exp2_fast(s[b][n][e] - maximum_[n][e % 2]);
-          sum_[n][e % 2] += s[b][n][e];
-        }
-      }
-    }
-  }
-
-  // Weights of 16 keys as a B fragment of element type E.
-  template <class E>
-  __device__ static void weights(const float (&s)[4], uint32_t (&p)[2]) {
-    p[0] = transpose_pairs(pack_pair<E>(s[0], s[1]));
-    p[1] = transpose_pairs(pack_pair<E>(s[2], s[3]));
   }
 
   // ---- 16 rows of which keys or values, or some, are plain
@@ -509,7 +398,7 @@ class KiviStream {
         if (key >= min(last_[n][e % 2], stop_)) s[0][n][e] = -INFINITY;
       }
     }
-    softmax<1>(s);
+    sums_.weigh(s);
     plain_values(own_address_ + values_at, s[0]);
     if (packed_values) encoded_values(own_ + item_at, first, s[0]);
     __syncwarp();  // the next rows take the place of these
@@ -562,14 +451,14 @@ class KiviStream {
 #pragma unroll
     for (int n = 0; n < N; n++) {
       uint32_t p[2];
-      if (k_.bf16) weights<__nv_bfloat16>(s[n], p);
-      else weights<__half>(s[n], p);
+      if (k_.bf16) weight_fragment<__nv_bfloat16>(s[n], p);
+      else weight_fragment<__half>(s[n], p);
 #pragma unroll
       for (int u = 0; u < steps; u++) {
         uint32_t a[4];
         // V^T from rows of V: the transposed matrices in the order channels, channels + 8, rows + 8, both.
         ldmatrix_x4_trans(a, rows_at + swizzle<D / 8>(lane_ % 8 + lane_ / 16 * 8, u * 2 + lane_ / 8 % 2));
-        multiply_plain(o_[u][n], a, p[0], p[1]);
+        multiply_plain(sums_.o[u][n], a, p[0], p[1]);
       }
     }
   }
@@ -579,7 +468,7 @@ class KiviStream {
     const auto half = [&](int at) { return __half2float(*reinterpret_cast<const __half*>(item + at)); };
     uint32_t p[N][2];
 #pragma unroll
-    for (int n = 0; n < N; n++) weights<__half>(s[n], p[n]);
+    for (int n = 0; n < N; n++) weight_fragment<__half>(s[n], p[n]);
     ValueCodes<VB> words;
 #pragma unroll
     for (int u = 0; u < steps; u++) {
@@ -595,66 +484,8 @@ class KiviStream {
         a[i] = pack_pair<__half>(row < head_.encoded_values ? x : 0.f, row + 1 < head_.encoded_values ? y : 0.f);
       }
 #pragma unroll
-      for (int n = 0; n < N; n++) mma_m16n8k16<__half>(o_[u][n], a, p[n][0], p[n][1]);
+      for (int n = 0; n < N; n++) mma_m16n8k16<__half>(sums_.o[u][n], a, p[n][0], p[n][1]);
     }
-  }
-
-  // ---- joining the warps
-
-  __device__ void join(int segment) {
-#pragma unroll
-    for (int n = 0; n < N; n++) {
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        const float sum = column_sum(sum_[n][i]);
-        if (g_ == 0) states_[warp_][n * 8 + t_ * 2 + i] = {maximum_[n][i], sum};
-      }
-    }
-    __syncthreads();
-    const int64_t first_row = (int64_t)segment * R;
-    float* mine = reinterpret_cast<float*>(own_);
-#pragma unroll
-    for (int n = 0; n < N; n++) {  // 8 rows at a time
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        const int row = t_ * 2 + i;
-        const float factor = exp2_fast(maximum_[n][i] - top_of(n * 8 + row));
-#pragma unroll
-        for (int u = 0; u < steps; u++) {
-          mine[row * padded + u * 16 + g_] = o_[u][n][i] * factor;
-          mine[row * padded + u * 16 + g_ + 8] = o_[u][n][i + 2] * factor;
-        }
-      }
-      __syncthreads();
-      for (int x = threadIdx.x; x < min(8, unit_.rows - n * 8) * (D / 4); x += threads) {
-        const int row = x / (D / 4), c = x % (D / 4) * 4;
-        float4 sum = {0, 0, 0, 0};
-#pragma unroll
-        for (int w = 0; w < warps; w++) {
-          const float4 y = *reinterpret_cast<const float4*>(shared_ + w * warp_bytes + (row * padded + c) * 4);
-          sum = {sum.x + y.x, sum.y + y.y, sum.z + y.z, sum.w + y.w};
-        }
-        *reinterpret_cast<float4*>(a_.values + (first_row + n * 8 + row) * D + c) = sum;
-      }
-      __syncthreads();  // the next rows, or the next segment's copies, take the place of these
-    }
-    if (threadIdx.x < unit_.rows) {
-      const float top = top_of(threadIdx.x);
-      float sum = 0;
-#pragma unroll
-      for (int w = 0; w < warps; w++) {
-        sum += states_[w][threadIdx.x].y * exp2_fast(states_[w][threadIdx.x].x - top);
-      }
-      a_.states[first_row + threadIdx.x] = {top, sum};
-    }
-    __syncthreads();
-  }
-
-  __device__ float top_of(int row) const {
-    float top = states_[0][row].x;
-#pragma unroll
-    for (int w = 1; w < warps; w++) top = fmaxf(top, states_[w][row].x);
-    return top;
   }
 
   const KiviArguments& k_;
@@ -673,12 +504,9 @@ class KiviStream {
   int key_pieces_, all_pieces_, key_stride_, value_stride_;
   uint32_t at_[chunks];
   uint32_t source_[chunks];  // where they are in the pool, in units of 16 bytes
-  float grow_[N][2];     // growth_ of rows 2t, 2t + 1
-  int last_[N][2];       // keys that these rows see end here
-  float o_[steps][N][4];
-  float low_[N][4];      // c[0], c[1]: weighted minima of channel group g
-  float maximum_[N][2];
-  float sum_[N][2];      // of this lane's keys
+  float grow_[N][2];  // growth_ of rows 2t, 2t + 1
+  int last_[N][2];    // keys that these rows see end here
+  Sums sums_;
 };
 
 }  // namespace accel_kivi
