@@ -1,2 +1,2 @@
 /** The engine's tests run on the same devices as those of the runtime it stands on. */
-export { describeDevices, testDevices } from '../../../kernels/test/support/devices.js';
+export { describeDevices } from '../../../kernels/test/support/devices.js';
