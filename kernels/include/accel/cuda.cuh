@@ -117,6 +117,15 @@ inline int launched(const accel_call* call) {
   return call->fail(call, "ERR_ACCEL_INTERNAL", "a CUDA launch failed: %s", cudaGetErrorString(error));
 }
 
+// Whether page tables and lengths are older than the kernel before this one, so that a kernel may read them before
+// pdl_wait(): a replayed graph finds them in memory that was filled before it started; otherwise a kernel just before this
+// one may have written them.
+inline bool tables_settled(const accel_call* call) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  cudaStreamIsCapturing(stream_of(call), &capture);
+  return capture == cudaStreamCaptureStatusActive;
+}
+
 // Programmatic dependent launch (sm_90): the kernel may start while its predecessor drains. Every thread of a kernel
 // launched this way calls pdl_wait() before it touches memory that earlier kernels write or read; before that it may
 // only load constants (weights). pdl_release() lets the successor start early; call it once per thread, anywhere.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/kv_dense.h"
 
 namespace accel {
 namespace {
@@ -81,9 +82,7 @@ KvSequence::Layer& KvSequence::at_layer(int32_t layer) {
 int64_t KvSequence::encoded_bytes(const Head& head, KvList list) const {
   const bool keys = list == KvList::encoded_keys;
   const accel_kv_items& items = keys ? shape_.encoded_key : shape_.encoded_value;
-  if (!head.opened || items.rows == 0) return 0;
-  return items.header + static_cast<int64_t>(divide_up(keys ? head.encoded_keys : head.encoded_values, items.rows)) *
-                            items.bytes;
+  return head.opened ? KvDenseShape::stream(items, keys ? head.encoded_keys : head.encoded_values) : 0;
 }
 
 KvSequence::Span KvSequence::span(const Head& head, KvList list) const {

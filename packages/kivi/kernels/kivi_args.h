@@ -70,11 +70,11 @@ inline bool has_shape(const accel_tensor* t, int64_t a, int64_t b, int64_t c) {
   return t->ndim == 3 && t->shape[0] == a && t->shape[1] == b && t->shape[2] == c;
 }
 
-// The kept key channels of a head, or null when all are kept; `room` takes 2 * kept bytes, rounded up to 16. The list may
-// have come from a file, so it is not trusted.
+// The kept key channels of a head, or null when all are kept or nothing was encoded yet; `room` takes 2 * kept bytes,
+// rounded up to 16. The list may have come from a file, so it is not trusted.
 inline const uint16_t* kept_channels(const accel::host::KvHead& head, const accel_kv& kv, uint16_t* room) {
   const int bytes = kv.encoded_key.header, most = kv.head_dim - 1;
-  if (bytes == 0) return nullptr;
+  if (bytes == 0 || head.head().encoded_key_pages == nullptr) return nullptr;
   head.read_encoded(head.head().encoded_key_pages, 0, bytes, room);
   for (int i = 0; i < bytes / 2; ++i) room[i] = static_cast<uint16_t>(room[i] < most ? room[i] : most);
   return room;

@@ -1,4 +1,4 @@
-// What the fast attention is launched with.
+// What attention is launched with, the fast one and its plain twin.
 #ifndef ACCEL_KIVI_ARGUMENTS_CUH
 #define ACCEL_KIVI_ARGUMENTS_CUH
 

@@ -3,7 +3,8 @@
 // Two kernels as in the attention_decode of @accel/kernels: attend_split gives every block an equal share of all keys
 // (accel/decode_plan.cuh) and streams it (kivi_stream.cuh), decode_combine joins the segments. 16-bit caches with 64 or 128
 // channels, groups of 32 and more, equal bits for keys and values, pages of a power of two bytes. Up to 8 packed rows of a
-// sequence (a decode step of one group) are one block of rows; more, as in a later turn, are cut into blocks of 16.
+// sequence (a decode step of one group) are one block of rows; more, as in a later turn, are cut into blocks of 16, or of 8
+// where keys have lost channels.
 // Everything else runs on kivi_attention_reference.
 #include <algorithm>
 #include <vector>
@@ -59,11 +60,7 @@ int attention_cuda(const accel_call* call) {
   }
   if (q->shape[0] == 0) return ACCEL_OK;
   a.query_begin = static_cast<const int32_t*>(call->upload(call, begin.data(), begin.size() * sizeof(int32_t)));
-  // A replayed graph finds tables and lengths in memory that was filled before it started; otherwise a kernel just before
-  // this one may have written them.
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  cudaStreamIsCapturing(stream_of(call), &capture);
-  a.settled = capture == cudaStreamCaptureStatusActive;
+  a.settled = tables_settled(call);
 
   k.bf16 = kv.dtype.code == ACCEL_BFLOAT;
   const int ran = supports(call, kv, k.layout) ? run_fast(call, k, longest * a.group) : unsupported;

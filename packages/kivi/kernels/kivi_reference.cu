@@ -2,8 +2,10 @@
 // the fast kernel does not take, and to test it with.
 #include <float.h>
 
+#include <type_traits>
+
 #include "kivi.h"
-#include "kivi_stream.cuh"
+#include "kivi_arguments.cuh"
 
 namespace accel_kivi {
 namespace {
@@ -14,8 +16,8 @@ constexpr int most_dim = 256, per_lane = most_dim / 32;
 struct Encoded {
   const KvPages& pages;
   const int32_t* list;
-  __device__ float half(int at) const { return __half2float(*reinterpret_cast<const __half*>(pages.stream(list, at))); }
-  __device__ float number(int item, CodePlace place, int bits, int scale, int low) const {
+  __device__ float half(int64_t at) const { return __half2float(*reinterpret_cast<const __half*>(pages.stream(list, at))); }
+  __device__ float number(int64_t item, CodePlace place, int bits, int scale, int low) const {
     const int code = *pages.stream(list, item + place.byte) >> place.shift & ((1 << bits) - 1);
     return code * half(item + scale) + half(item + low);
   }
@@ -41,7 +43,8 @@ __global__ void __launch_bounds__(128) attend_plainly(const __grid_constant__ Ki
   for (int r = 0; r < end; r++) {
     float dot = 0;
     if (r < head.encoded_keys) {
-      const int at = k.places.header + r / l.group * l.key_item_bytes(), block = r % l.group / kBlockRows * l.key_block_bytes();
+      const int64_t at = k.places.header + static_cast<int64_t>(r / l.group) * l.key_item_bytes();
+      const int block = r % l.group / kBlockRows * l.key_block_bytes();
       for (int c = lane; c < l.kept; c += 32) {
         // The list may come from a file.
         const int channel = k.places.header == 0
@@ -61,7 +64,8 @@ __global__ void __launch_bounds__(128) attend_plainly(const __grid_constant__ Ki
     const float factor = exp2f(top - now), weight = exp2f(logit - now);
     top = now;
     sum = sum * factor + weight;
-    const int at = r / kBlockRows * l.value_item_bytes(), row = r % kBlockRows;
+    const int64_t at = static_cast<int64_t>(r / kBlockRows) * l.value_item_bytes();
+    const int row = r % kBlockRows;
 #pragma unroll
     for (int i = 0; i < per_lane; i++) {
       const int c = lane + 32 * i;

@@ -62,7 +62,9 @@ class KiviStream {
     head_ = a_.pages.at(unit_.sequence, unit_.head);
     stop_ = min(unit_.end, end_tile * tile);
     const int base = first_tile * tile + warp_ * rows;
-    const int full = min(min(head_.encoded_keys, head_.encoded_values), stop_) & ~(rows - 1);
+    // Rows that every query sees, in both forms encoded; what only some see is masked in the tail.
+    const int seen = decode_visible(a_, unit_, unit_.row / a_.group).y;
+    const int full = min(min(head_.encoded_keys, head_.encoded_values), min(seen, stop_)) & ~(rows - 1);
     pdl_wait();  // up to here only page tables and lengths were read
     start(base);
     const int steps_left = base < full ? (full - base + tile - 1) / tile : 0;
@@ -121,7 +123,7 @@ class KiviStream {
       const bool key = is_key(i);
       if (is_piece(i)) {
         const uint32_t page = (key ? head_.encoded_key_pages : head_.encoded_value_pages)[at_[i] >> shift];
-        source_[i] = page * pieces + (at_[i] & (pieces - 1));
+        source_[i] = static_cast<uint64_t>(page) * pieces + (at_[i] & (pieces - 1));  // pools may exceed 64 GB
       }
       at_[i] += key ? key_stride_ : value_stride_;
     }
@@ -153,7 +155,7 @@ class KiviStream {
     for (int i = 0; i < chunks; i++) {
       const int piece = i * 32 + lane_;
       if (is_piece(i)) {
-        cp_async16(own_address_ + stage * stage_bytes + piece * 16, a_.pages.base + source_[i] * 16ull);
+        cp_async16(own_address_ + stage * stage_bytes + piece * 16, a_.pages.base + source_[i] * 16);
       }
     }
     cp_async_commit();
@@ -174,9 +176,10 @@ class KiviStream {
   }
   // A channel that is kept, as a channel of the query.
   __device__ int channel(int c) const {
-    // The list may come from a file.
-    return p_.header == 0 ? c
-                          : min(*reinterpret_cast<const uint16_t*>(a_.pages.stream(head_.encoded_key_pages, 2 * c)), D - 1);
+    // Before anything is encoded there is no list. It may come from a file.
+    return p_.header == 0 || head_.encoded_keys == 0
+               ? c
+               : min(*reinterpret_cast<const uint16_t*>(a_.pages.stream(head_.encoded_key_pages, 2 * c)), D - 1);
   }
 
   // Brings the kept channels of the queries in, divided by a power of two so that none exceeds 1, and by what codes are too
@@ -503,7 +506,7 @@ class KiviStream {
   int stop_;  // keys of this segment end here
   int key_pieces_, all_pieces_, key_stride_, value_stride_;
   uint32_t at_[chunks];
-  uint32_t source_[chunks];  // where they are in the pool, in units of 16 bytes
+  uint64_t source_[chunks];  // where they are in the pool, in units of 16 bytes
   float grow_[N][2];  // growth_ of rows 2t, 2t + 1
   int last_[N][2];    // keys that these rows see end here
   Sums sums_;

@@ -58,11 +58,7 @@ int run(const AttentionProblem& p) {
   d.units = d.pages.sequences * d.pages.heads * d.row_blocks;
   d.tile = kStreamTile;
   d.causal = true;
-  // A replayed graph finds tables and lengths in memory that was filled before it started; otherwise a kernel just
-  // before this one may have written them.
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  cudaStreamIsCapturing(stream_of(call), &capture);
-  d.settled = capture == cudaStreamCaptureStatusActive;
+  d.settled = tables_settled(call);
   d.scale = p.scale * 1.4426950408889634f;
   a.channels = p.channels;
   a.item_bytes = static_cast<unsigned>(p.kv->encoded_key.bytes);

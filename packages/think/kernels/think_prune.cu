@@ -17,7 +17,7 @@ constexpr int kThreads = 128;
 template <class T>
 __global__ void __launch_bounds__(kThreads) prune_items(const KvPages kv, int dim, int kept) {
   constexpr int rows_of_piece = 16 / sizeof(T);
-  // One element more a row, so that rows of a channel lie in different banks.
+  // Four bytes more a row, so that rows of a channel lie in different banks.
   __shared__ T keys[kItemRows][kMostChannels + 4 / sizeof(T)];
   __shared__ uint16_t list[kMostChannels];
   pdl_release();

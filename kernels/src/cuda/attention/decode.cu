@@ -75,11 +75,7 @@ int run(const AttentionProblem& p) {
   a.tile = decode_tile;
   a.window = p.window;
   a.causal = p.causal;
-  // A replayed graph finds tables and lengths in memory that was filled before it started; otherwise a kernel just before
-  // this one may have written them.
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  cudaStreamIsCapturing(stream_of(call), &capture);
-  a.settled = capture == cudaStreamCaptureStatusActive;
+  a.settled = tables_settled(call);
   a.scale = p.scale * 1.4426950408889634f;
   const int64_t tiles = (int64_t)a.units * (p.kv->row_limit / decode_tile + 1);  // + 1: a tile may begin before the first key
   const int blocks = (int)std::min<int64_t>(tiles, (int64_t)call->multiprocessors * blocks_per_multiprocessor());

@@ -86,10 +86,7 @@ int tally_step(const accel_call* call) {
     a.ranges = static_cast<const int32_t*>(
         call->upload(call, ranges.data, static_cast<size_t>(ranges.size) * sizeof(int32_t)));
   }
-  // A replayed graph finds tables and lengths in memory that was filled before it started (attention/decode.cu).
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  cudaStreamIsCapturing(stream_of(call), &capture);
-  a.settled = capture == cudaStreamCaptureStatusActive;
+  a.settled = tables_settled(call);
 
   const bool fast = tensor_cores(call, q, kv);
   return with_float(q->dtype, [&](auto* element) {
