@@ -31,6 +31,7 @@ export const think: ChannelsPart<'think', 'observedWindow'> & { readonly pairAli
     lossy: true,
     options: {},
     pairAligned: false,
+    packedRows: 'reencode',
     observe: 32,
     kept: onlyDescribed,
     header: onlyDescribed,

@@ -4,16 +4,6 @@ import type { RowFormat } from '../policy/codec.js';
 import type { Batch } from './batch.js';
 import type { SequenceState } from './state.js';
 
-/** Whether the caches of two sequences can be one argument of an op: their rows and records are stored alike. */
-export function sameRows(a: SequenceState, b: SequenceState): boolean {
-  const [one, other] = [a.kv.shape, b.kv.shape];
-  return (
-    a.format?.key === b.format?.key &&
-    one.tallies === other.tallies &&
-    one.positions === other.positions
-  );
-}
-
 /** A part that drops channels looks at a layer of the first prompt, before or after rows have left. */
 export function observeChannels(state: SequenceState, end: LayerEnd): void {
   if (state.turn === 0) state.channels?.observe(end);
@@ -49,9 +39,8 @@ export function encodeStep(batch: Batch, layer: number): void {
   for (const { state } of batch.items) {
     const { format } = state;
     if (format?.encodes !== 'everyStep') continue;
-    const key = `${format.key} ${String(state.kv.shape.tallies)} ${state.kv.shape.positions ?? ''}`;
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, { format, states: [state] });
+    const group = groups.get(state.rowsKey);
+    if (group === undefined) groups.set(state.rowsKey, { format, states: [state] });
     else group.states.push(state);
   }
   const { stream } = batch.runtime;

@@ -1,7 +1,6 @@
 import { ops, type Tensor } from '@accel/kernels';
 import type { LayerWeights } from '../models/family.js';
 import type { Batch } from './batch.js';
-import { sameRows } from './encode.js';
 import type { Chunk, Piece } from './chunks.js';
 import type { ChunkTensors } from './chunk-tensors.js';
 import { keepObserved } from './observe.js';
@@ -47,7 +46,7 @@ function appendRows(batch: Batch, layer: number, part: ChunkTensors, q: Tensor |
   const { stream, spec } = batch.runtime;
   const { chunk } = part;
   for (const piece of chunk.pieces) batch.state(piece).kv.reserve(layer, piece.end - piece.begin);
-  const alike = (a: Piece, b: Piece): boolean => sameRows(batch.state(a), batch.state(b));
+  const alike = (a: Piece, b: Piece): boolean => batch.state(a).rowsKey === batch.state(b).rowsKey;
   for (const run of runs(chunk.pieces, alike)) {
     using rows = new Views(chunk, run);
     ops.ropeAppend(
@@ -122,7 +121,7 @@ function attendRun(
 function together(batch: Batch, a: Piece, b: Piece): boolean {
   const [one, other] = [batch.state(a), batch.state(b)];
   if (one.selector?.attend !== undefined || other.selector?.attend !== undefined) return false;
-  if (!sameRows(one, other) || batch.encoded(one) !== batch.encoded(other)) return false;
+  if (one.rowsKey !== other.rowsKey || batch.encoded(one) !== batch.encoded(other)) return false;
   return one.parts === other.parts || one.parts.countsLike(other.parts);
 }
 

@@ -51,6 +51,7 @@ export class PolicyParts {
     this.merge = find('merge') as MergePart | undefined;
     this.channels = find('channels') as ChannelsPart | undefined;
     this.codec = find('codec') as CodecPart | undefined;
+    assertRowsStay(this.codec, this.channels);
     const tallies: TallyRequest[] = [];
     for (const part of [this.select, this.merge]) {
       if (part !== undefined) this.#indices.set(part, assign(part.tallies ?? [], tallies));
@@ -75,6 +76,20 @@ export class PolicyParts {
   /** Whether a decode step can write the tallies of both in one call. */
   countsLike(other: PolicyParts): boolean {
     return this.#tallyKey === other.#tallyKey;
+  }
+}
+
+/**
+ * Encoded rows do not leave and do not change here, and attention over them is not counted, so a part that promises more
+ * would be let down in the middle of a generation.
+ */
+function assertRowsStay(...parts: readonly (CodecPart | ChannelsPart | undefined)[]): void {
+  for (const part of parts) {
+    if (part === undefined || part.packedRows === 'forbidden') continue;
+    throw new AccelError(
+      'ERR_ACCEL_POLICY',
+      `${part.id} (slot ${part.slot}) has packedRows: ${part.packedRows}, and this version of the engine carries out 'forbidden' only. Set packedRows to 'forbidden', or install a version of @accel/core that does.`,
+    );
   }
 }
 

@@ -33,6 +33,8 @@ export class SequenceState implements Disposable {
   readonly channels: Channels | undefined;
   /** How the oldest rows are stored, when a codec or a channels part says so. */
   readonly format: RowFormat | undefined;
+  /** Sequences in which these are equal store rows alike: their caches can be one argument of an op. */
+  readonly rowsKey: string;
   readonly reports: Reports;
   /** Layers of the running prompt that the budget part has not decided on for good, and what each layer may hold. */
   readonly cuts: Cuts;
@@ -54,6 +56,8 @@ export class SequenceState implements Disposable {
     this.parts = parts;
     this.kv = kv;
     this.format = format;
+    const { tallies = 0, positions = 'stored' } = kv.shape;
+    this.rowsKey = `${format?.key ?? ''} ${tallies} ${positions}`;
     this.channels = states.channels;
     this.selector = states.selector;
     this.allocator = states.allocator;

@@ -16,7 +16,7 @@ export interface ChannelsPart<Id extends string = string, N extends Signal = Sig
   /** Both channels of a rotated pair go together, so keys can still be rotated afterwards. */
   readonly pairAligned: boolean;
   /** What happens to rows that have lost channels when they should be evicted; see {@link PackedRows}. */
-  readonly packedRows?: PackedRows;
+  readonly packedRows: PackedRows;
   /** Last queries of a prompt that it gets to see. */
   readonly observe: number;
   /** Channels that keys keep. */

@@ -54,7 +54,11 @@ const digests = new WeakMap<Runtime, Promise<string>>();
 /** Weights do not change, so they are looked at once. */
 function weightsOf(runtime: Runtime): Promise<string> {
   let digest = digests.get(runtime);
-  if (digest === undefined) digests.set(runtime, (digest = weightsDigest(runtime)));
+  if (digest === undefined) {
+    digests.set(runtime, (digest = weightsDigest(runtime)));
+    // A read may fail for what an op before it did: the next call tries again.
+    digest.catch(() => digests.delete(runtime));
+  }
   return digest;
 }
 

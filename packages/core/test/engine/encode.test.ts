@@ -57,6 +57,18 @@ const encodedOf = (sequence: Sequence, layer: number): [number, number] => {
   return [keys, values];
 };
 
+test.each(['residualOnly', 'wholeGroups', 'reencode'] as const)(
+  'packedRows: %s is refused before anything runs, because the engine does not carry it out',
+  async (packedRows) => {
+    const codec = freezePart({ ...identity({ residual: 8, block: 4 }), packedRows });
+    await expectFailure(
+      () => model.sequence({ policy: compose(codec) }),
+      'ERR_ACCEL_POLICY',
+      /identity .*packedRows: .*'forbidden' only/,
+    );
+  },
+);
+
 /** Keeps the oldest rows and the newest 4 of the first prompt, and says when it cuts. */
 function cutting(rows: number, log: Log): SelectPart<'cutting', never> {
   const create = (): Selector => ({

@@ -116,6 +116,7 @@ function think<A extends boolean>(
     lossy: true,
     options: { pairAligned },
     pairAligned,
+    packedRows: 'reencode',
     observe: 32,
     kept: onlyDescribed,
     header: onlyDescribed,
