@@ -23,6 +23,7 @@ const PROJECTS = [
   'cam',
   'kivi',
   'think',
+  'cli',
   'testkit',
 ];
 

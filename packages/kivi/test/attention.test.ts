@@ -13,8 +13,37 @@ const TOLERANCES = {
   bfloat16: { abs: 3e-2, rel: 2 ** -7 },
 } as const;
 
+/** What the tensor-core kernel takes: 16 bits, equal bits of keys and values, pages of a power of two bytes. */
+const tensorCores = fc.record({
+  kvHeads: fc.integer({ min: 1, max: 2 }),
+  share: fc.integer({ min: 1, max: 8 }),
+  dim: fc.constantFrom(64, 128),
+  dtype: fc.constantFrom('float16', 'bfloat16'),
+  bits: fc.constantFrom(2, 4, 8),
+  group: fc.constantFrom(32, 64),
+  /** Groups of the residual. */
+  blocks: fc.integer({ min: 1, max: 2 }),
+  rows: fc.integer({ min: 1, max: 500 }),
+  queries: fc.oneof(fc.constant(1), fc.integer({ min: 2, max: 20 })),
+  pageRows: fc.constantFrom(16, 64),
+  /** Share of the channels that packed keys keep; without it there is no list. */
+  left: fc.option(fc.double({ min: 0.01, max: 1, noNaN: true }), { nil: undefined }),
+  seed: fc.nat({ max: 1000 }),
+});
+
+/** A share of the channels, others in each head. */
+function someChannels(kvHeads: number, dim: number, share: number, seed: number): number[][] {
+  return Array.from({ length: kvHeads }, (_, head) => {
+    const order = generated(seed + head + 3, dim);
+    return Array.from(order.keys())
+      .sort((a, b) => (order[a] ?? 0) - (order[b] ?? 0))
+      .slice(0, Math.ceil(share * dim))
+      .sort((a, b) => a - b);
+  });
+}
+
 describeDevices('kivi_attention', (device) => {
-  /** Packs n - m rows or more, appends the rest, and compares the attention of the last m. */
+  /** Packs n - m rows or more, appends the rest, and compares the attention of the last m. Gives the kernels that ran. */
   const check = async (
     shape: KiviShape,
     bits: readonly [Bits, Bits],
@@ -23,7 +52,7 @@ describeDevices('kivi_attention', (device) => {
     rows: number,
     queries: number,
     seed: number,
-  ): Promise<void> => {
+  ): Promise<string[]> => {
     const { heads, kvHeads, dim, dtype = 'float32' } = shape;
     const [keyBits, valueBits] = bits;
     using kivis = new KiviCache(device, shape, { keyBits, valueBits, group, residual });
@@ -41,6 +70,7 @@ describeDevices('kivi_attention', (device) => {
     const want = expected(shape, q, headsOf(shape, k, v, [keys, values]), kivis.layout);
     expectClose(got.out, want.out, TOLERANCES[dtype as 'float32'], 'out');
     expectClose(got.lse, want.lse, { abs: dtype === 'float32' ? 1e-4 : 1e-2, rel: 1e-4 }, 'lse');
+    return Object.keys(kivis.cache.stream.kernels());
   };
 
   it.each(['float32', 'float16', 'bfloat16'] as const)(
@@ -50,6 +80,7 @@ describeDevices('kivi_attention', (device) => {
       await check(wide, [2, 2], 32, 128, 500, 1, 1);
       await check(wide, [4, 4], 64, 64, 333, 1, 2);
       await check(wide, [8, 2], 32, 32, 200, 5, 3);
+      await check(wide, [8, 8], 32, 64, 260, 3, 6);
       await check({ heads: 4, kvHeads: 4, dim: 64, dtype }, [2, 4], 32, 32, 300, 1, 4);
       await check({ heads: 6, kvHeads: 2, dim: 64, dtype }, [4, 8], 16, 32, 100, 17, 5);
     },
@@ -77,6 +108,28 @@ describeDevices('kivi_attention', (device) => {
       { numRuns: 80 },
     );
   });
+
+  it('agrees on the tensor-core kernel, wherever that one can run', { timeout: 120_000 }, () =>
+    fc.assert(
+      fc.asyncProperty(tensorCores, async (given) => {
+        const { kvHeads, share, dim, dtype, bits, group, blocks, left, seed } = given;
+        const { pageRows, queries } = given;
+        const rows = Math.max(given.rows, queries);
+        const shape: KiviShape = {
+          heads: kvHeads * share,
+          kvHeads,
+          dim,
+          dtype,
+          pageBytes: 2 * pageRows * dim,
+          kept: left === undefined ? undefined : someChannels(kvHeads, dim, left, seed),
+        };
+        const ran = await check(shape, [bits, bits], group, group * blocks, rows, queries, seed);
+        expect(ran).toContain('kivi_attention');
+        expect(ran).not.toContain('kivi_attention_reference');
+      }),
+      { numRuns: 20 },
+    ),
+  );
 
   it('joins parts of a long cache', async () => {
     await check({ heads: 4, kvHeads: 1, dim: 32 }, [2, 2], 32, 128, 3100, 1, 7);

@@ -1,20 +1,15 @@
-import {
-  compose,
-  full,
-  generateBatch,
-  loadModel,
-  type Model,
-  type Policy,
-  type Sequence,
-} from '@accel/core';
+import { compose, full, loadModel, type Model, type Sequence } from '@accel/core';
 import { pyramidkv } from '@accel/pyramidkv';
 import { snapkv } from '@accel/snapkv';
 import {
+  byteTokens,
   describeDevices,
+  draw,
   errorWith,
   expectClose,
-  generated,
+  expectSideBySide,
   writeTinyCheckpoint,
+  type SideBySide,
   type TinyCheckpointOptions,
 } from '@accel/testkit';
 import { describe, expect, it } from 'vitest';
@@ -33,14 +28,7 @@ describeDevices('KIVI inside the engine', (device) => {
     await body(model);
     expect(model.pool.usedBytes).toBe(0);
   };
-  const prompt = (count: number, seed = 3): Int32Array =>
-    Int32Array.from(generated(seed, count), (x) => Math.floor((x + 1) * 127));
-  const drawn = async (sequence: Sequence, count: number): Promise<number[]> => {
-    const ids: number[] = [];
-    for await (const { id } of sequence.generate({ maxTokens: count, ignoreEos: true }))
-      ids.push(id);
-    return ids;
-  };
+  const prompt = (count: number, seed = 3): Int32Array => byteTokens(count, seed);
   const packedRows = ({ state, model }: Sequence): number[][] =>
     Array.from({ length: model.spec.layers }, (_, layer) => {
       const { keys, values } = state.kv.encodedRows(layer, 1);
@@ -61,7 +49,7 @@ describeDevices('KIVI inside the engine', (device) => {
         [128, 118],
         [128, 118],
       ]);
-      await drawn(sequence, 12);
+      await draw(sequence, 12);
       // The last token drawn is not in the cache yet.
       expect(packedRows(sequence)[1]).toEqual([160, 129]);
       const { kernels, parts, layers } = sequence.receipt();
@@ -120,10 +108,10 @@ describeDevices('KIVI inside the engine', (device) => {
       using fork = parent.fork();
       using twin = parent.fork();
       const used = model.pool.usedBytes;
-      const first = await drawn(fork, 40);
+      const first = await draw(fork, 40);
       await parent.append(prompt(50, 9));
-      await drawn(parent, 10);
-      expect(await drawn(twin, 40)).toEqual(first);
+      await draw(parent, 10);
+      expect(await draw(twin, 40)).toEqual(first);
       expect(packedRows(twin)).toEqual(packedRows(fork));
       expect(model.pool.usedBytes).toBeGreaterThan(used);
     }));
@@ -131,7 +119,7 @@ describeDevices('KIVI inside the engine', (device) => {
   it('decodes sequences with other settings, and without any, side by side', () =>
     withModel(async (model) => {
       const select = snapkv({ budget: { tokens: 48 }, observe: 16 });
-      const cases: { policy: Policy; length: number }[] = [
+      const cases: SideBySide[] = [
         { policy: compose(kivi({ bits: 2, residual: 32 })), length: 150 },
         { policy: compose(kivi({ bits: 2, residual: 32 })), length: 5 },
         { policy: compose(kivi({ bits: 2, residual: 64 })), length: 63 },
@@ -139,25 +127,7 @@ describeDevices('KIVI inside the engine', (device) => {
         { policy: full, length: 70 },
         { policy: compose(select, kivi({ bits: 2, residual: 32 })), length: 120 },
       ];
-      const run = async (together: boolean): Promise<number[][]> => {
-        const sequences = cases.map(({ policy }) => model.sequence({ policy }));
-        try {
-          for (const [i, sequence] of sequences.entries())
-            await sequence.append(prompt(cases[i]?.length ?? 1, i + 20));
-          const ids: number[][] = sequences.map(() => []);
-          if (!together) {
-            for (const [i, sequence] of sequences.entries()) ids[i] = await drawn(sequence, 40);
-            return ids;
-          }
-          const options = { maxTokens: 40, ignoreEos: true };
-          for await (const { sequence, id } of generateBatch(sequences, options))
-            ids[sequence]?.push(id);
-          return ids;
-        } finally {
-          for (const sequence of sequences) sequence.dispose();
-        }
-      };
-      expect(await run(true)).toEqual(await run(false));
+      await expectSideBySide(model, cases, 40);
     }));
 
   it('packs what a selection has left, layer by layer', () =>
@@ -174,7 +144,7 @@ describeDevices('KIVI inside the engine', (device) => {
       expect(new Set(layers.map(({ rowsKept }) => rowsKept[0])).size).toBe(2);
       const positions = await sequence.view().positions(1, 0);
       expect(positions.at(-1)).toBe(599);
-      await drawn(sequence, 40);
+      await draw(sequence, 40);
       expect((await sequence.view().positions(1, 0)).at(-1)).toBe(638);
     }));
 

@@ -1,5 +1,5 @@
 import type { RowFormat } from '@accel/core';
-import { Tensor, toFloat16, type DType, type KvEncodeRules } from '@accel/kernels';
+import { ops, Tensor, toFloat16, type DType, type KvEncodeRules } from '@accel/kernels';
 import { readFloats, TestCache } from '@accel/testkit';
 import { kiviFormat } from '../src/format.js';
 import { layoutFor, type KiviLayout } from '../src/layout.js';
@@ -18,6 +18,8 @@ export interface KiviShape {
   readonly capacityBytes?: number;
   /** Default `'implied'`: no row leaves. */
   readonly positions?: 'stored' | 'implied';
+  /** Channels that packed keys keep, by kv head, ascending and equally many. Default: all of them, and no list. */
+  readonly kept?: readonly (readonly number[])[] | undefined;
 }
 
 /** Packed rows as the authors store them, `[kvHeads, …]`: words, and halves as their bits. */
@@ -40,12 +42,14 @@ export class KiviCache implements Disposable {
 
   /** @param rules instead of the schedule that the options say */
   constructor(device: string, shape: KiviShape, options: KiviOptions, rules?: KvEncodeRules) {
-    const { heads, kvHeads, dim, ...cache } = shape;
+    const { heads, kvHeads, dim, kept, ...cache } = shape;
     this.shape = shape;
     const settings = settingsFrom(options);
     const spec = { heads, kvHeads, headDim: dim };
-    this.layout = layoutFor(settings, spec, dim);
-    this.format = kiviFormat(settings, { spec, channels: dim, header: 0 });
+    const channels = kept?.[0]?.length ?? dim;
+    const header = kept === undefined ? 0 : 16 * Math.ceil((2 * channels) / 16);
+    this.layout = layoutFor(settings, spec, channels);
+    this.format = kiviFormat(settings, { spec, channels, header });
     this.#rules = rules ?? this.format.rules;
     this.cache = new TestCache(device, {
       heads: kvHeads,
@@ -54,6 +58,7 @@ export class KiviCache implements Disposable {
       encoded: this.format.items,
       ...cache,
     });
+    if (kept !== undefined) this.#list(kept, header);
   }
 
   get rows(): number {
@@ -64,6 +69,21 @@ export class KiviCache implements Disposable {
   get lengths(): number[] {
     const { keys, values } = this.cache.kv.encodedRows(0, 0);
     return [keys, this.rows - keys, values, this.rows - values];
+  }
+
+  /** Writes the kept channels of all heads into the headers of a cache that is still empty. */
+  #list(kept: readonly (readonly number[])[], header: number): void {
+    const { device, kv, stream } = this.cache;
+    const bytes = new Uint8Array(kept.length * header);
+    const view = new DataView(bytes.buffer);
+    for (const [head, channels] of kept.entries()) {
+      for (const [i, channel] of channels.entries())
+        view.setUint16(head * header + 2 * i, channel, true);
+    }
+    // Makes the headers; there is nothing to pack.
+    kv.encode(0, this.#rules, () => undefined);
+    using block = Tensor.from(device, bytes, [bytes.length]);
+    ops.kvImport(stream, kv.kv(0), block);
   }
 
   /** Appends `[m, kvHeads, dim]` rows. */

@@ -21,14 +21,20 @@ function stored(data: Float32Array, dtype: DType = 'float32'): Float32Array {
   return dtype === 'float16' ? fromFloat16(toFloat16(data)) : data;
 }
 
-/** The first `count` keys of a head replaced by what their codes stand for. */
-function packKeys(rows: Rows, count: number, group: number, bits: Bits): Rows {
+/** The first `count` keys of a head replaced by what their codes stand for, and by zeros in channels that are not `kept`. */
+function packKeys(
+  rows: Rows,
+  count: number,
+  group: number,
+  bits: Bits,
+  kept?: readonly number[],
+): Rows {
   const out = rows.map((row) => [...row]);
   for (let first = 0; first < count; first += group) {
     for (const channel of (rows[0] ?? []).keys()) {
       const numbers = rows.slice(first, first + group).map((row) => row[channel] ?? NaN);
       for (const [i, x] of referenceValues(referenceGroup(numbers, bits)).entries())
-        (out[first + i] as number[])[channel] = x;
+        (out[first + i] as number[])[channel] = kept?.includes(channel) === false ? 0 : x;
     }
   }
   return out;
@@ -78,11 +84,13 @@ export interface Head {
   readonly keys: Rows;
   readonly values: Rows;
   readonly packed: readonly [number, number];
+  /** Channels that packed keys keep. Default all. */
+  readonly kept?: readonly number[] | undefined;
 }
 
 /** Heads of `[rows, kvHeads, dim]` as a cache holds them, with so many packed keys and values. */
 export function headsOf(
-  { kvHeads, dim, dtype }: KiviShape,
+  { kvHeads, dim, dtype, kept }: KiviShape,
   k: Float32Array,
   v: Float32Array,
   packed: readonly [number, number],
@@ -91,6 +99,7 @@ export function headsOf(
     keys: rowsOf(stored(k, dtype), kvHeads, dim, head),
     values: rowsOf(stored(v, dtype), kvHeads, dim, head),
     packed,
+    kept: kept?.[head],
   }));
 }
 
@@ -104,8 +113,8 @@ export function expected(
   const m = q.length / (heads * dim);
   const out = new Float32Array(q.length);
   const lse = new Float32Array(m * heads);
-  const unpacked = rows.map(({ keys, values, packed }) => ({
-    keys: packKeys(keys, packed[0], group, keyBits),
+  const unpacked = rows.map(({ keys, values, packed, kept }) => ({
+    keys: packKeys(keys, packed[0], group, keyBits, kept),
     values: packValues(values, packed[1], group, valueBits),
   }));
   for (let head = 0; head < heads; head++) {

@@ -1,20 +1,17 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compose, loadModel, type Policy, type Sequence } from '@accel/core';
+import { compose, loadModel, type Policy } from '@accel/core';
 import { snapkv } from '@accel/snapkv';
-import { describeDevices, generated, writeTinyCheckpoint } from '@accel/testkit';
+import {
+  byteTokens,
+  describeDevices,
+  draw,
+  expectMoves,
+  writeTinyCheckpoint,
+} from '@accel/testkit';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { kivi, method } from '../src/index.js';
-
-const tokens = (count: number, seed: number): Int32Array =>
-  Int32Array.from(generated(seed, count), (x) => Math.floor((x + 1) * 127));
-
-async function draw(sequence: Sequence, maxTokens: number): Promise<number[]> {
-  const ids: number[] = [];
-  for await (const { id } of sequence.generate({ maxTokens, ignoreEos: true })) ids.push(id);
-  return ids;
-}
 
 let folder: string;
 beforeAll(() => {
@@ -38,7 +35,7 @@ describeDevices('a saved sequence with KIVI', (device) => {
     const [path, again] = [join(folder, 'one'), join(folder, 'again')];
     using sequence = model.sequence({ policy });
     // A value item is left part full.
-    await sequence.append(tokens(203, 1));
+    await sequence.append(byteTokens(203, 1));
     await draw(sequence, 5);
     await sequence.save(path);
     using restored = await model.restore(path, { policy });
@@ -47,7 +44,7 @@ describeDevices('a saved sequence with KIVI', (device) => {
     expect(readFileSync(again).equals(readFileSync(path))).toBe(true);
     for (const one of [sequence, restored]) {
       await draw(one, 70);
-      await one.append(tokens(90, 2));
+      await one.append(byteTokens(90, 2));
     }
     expect(restored.state.kv.layerRows(1)).toEqual(sequence.state.kv.layerRows(1));
     expect(await restored.logits()).toEqual(await sequence.logits());
@@ -62,7 +59,7 @@ describeDevices('a saved sequence with KIVI', (device) => {
     using model = await loadModel(checkpoint.path, { device, dtype: 'float32', kvBytes: 64 << 20 });
     const path = join(folder, 'bits');
     using sequence = model.sequence({ policy: compose(kivi({ bits: 2 })) });
-    await sequence.append(tokens(150, 3));
+    await sequence.append(byteTokens(150, 3));
     await sequence.save(path);
     await expect(model.restore(path, { policy: compose(kivi({ bits: 4 })) })).rejects.toMatchObject(
       { code: 'ERR_ACCEL_SAVED_SEQUENCE' },
@@ -72,24 +69,6 @@ describeDevices('a saved sequence with KIVI', (device) => {
   });
 
   if (device === 'cpu') return;
-  it('moves from the CPU to this device and back', async () => {
-    using checkpoint = writeTinyCheckpoint({ headDim: 64 });
-    const options = { dtype: 'bfloat16', kvBytes: 64 << 20 } as const;
-    using cpu = await loadModel(checkpoint.path, { ...options, device: 'cpu' });
-    using gpu = await loadModel(checkpoint.path, { ...options, device });
-    const policy = compose(kivi({ bits: 2, residual: 32 }));
-    const [there, here] = [join(folder, 'there'), join(folder, 'here')];
-    for (const [from, to] of [
-      [cpu, gpu],
-      [gpu, cpu],
-    ] as const) {
-      using sequence = from.sequence({ policy });
-      await sequence.append(tokens(203, 1));
-      await sequence.save(there);
-      using restored = await to.restore(there, { policy });
-      await restored.save(here);
-      expect(readFileSync(here).equals(readFileSync(there))).toBe(true);
-      expect(await draw(restored, 3)).toHaveLength(3);
-    }
-  });
+  it('moves from the CPU to this device and back', () =>
+    expectMoves(device, compose(kivi({ bits: 2, residual: 32 }))));
 });

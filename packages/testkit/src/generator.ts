@@ -34,3 +34,8 @@ export function tokenMajor(
   }
   return out;
 }
+
+/** `count` tokens of a byte vocabulary, 0 to 253, the same for the same seed. */
+export function byteTokens(count: number, seed: number): Int32Array {
+  return Int32Array.from(generated(seed, count), (x) => Math.floor((x + 1) * 127));
+}

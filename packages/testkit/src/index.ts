@@ -3,19 +3,25 @@
  *
  * @packageDocumentation
  */
+export { expectSideBySide } from './batch.js';
+export type { SideBySide } from './batch.js';
 export { readFloats, TestCache } from './cache.js';
 export type { TestCacheOptions } from './cache.js';
 export { writeTinyCheckpoint } from './checkpoint.js';
 export type { TinyCheckpoint, TinyCheckpointOptions } from './checkpoint.js';
+export { draw } from './conformance/helpers.js';
 export { conformance } from './conformance/suite.js';
 export type { BadOptions, ConformanceOptions, Step } from './conformance/types.js';
 export { describeDevices, testDevices } from './devices.js';
 export { errorWith } from './errors.js';
-export { generated, tokenMajor } from './generator.js';
+export { byteTokens, generated, tokenMajor } from './generator.js';
 export { describeGolden, describeShared, goldenCases, goldenConfigErrors } from './golden.js';
 export type { GoldenCase, GoldenConfigError } from './golden.js';
 export { LOGITS_TOLERANCE, tinyLlamas, tinyPath, tinyPrompt } from './models.js';
 export type { TinyLlama, TinyPrompt } from './models.js';
+export { expectMoves } from './moves.js';
+export { needlePrompts } from './needle.js';
+export type { NeedlePrompt } from './needle.js';
 export { encodeSafetensors, readSafetensors } from './safetensors.js';
 export type { HostData, HostDType, HostTensor, HostTensors } from './safetensors.js';
 export { missing, sharedPath } from './shared.js';

@@ -2,7 +2,7 @@ import type { ModelSpec, RowFormat } from '@accel/core';
 import type { DType } from '@accel/kernels';
 import { keyItems } from './layout.js';
 import { thinkAttention, thinkPrune } from './ops.js';
-import { keptChannels, type ThinkSettings } from './settings.js';
+import { channelsOf, type ThinkSettings } from './settings.js';
 
 /**
  * Rows under ThinK alone: keys of the first prompt, but for its newest rows, have lost channels; everything else is plain. With a
@@ -13,7 +13,7 @@ export function thinkFormat(
   { spec, dtype }: { readonly spec: Pick<ModelSpec, 'headDim'>; readonly dtype: DType },
 ): RowFormat {
   const { recent } = settings;
-  const channels = keptChannels(settings, spec.headDim);
+  const channels = channelsOf(settings, spec);
   return {
     key: `think/${channels}/${recent}`,
     items: { keys: keyItems(channels, dtype) },

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import type { EncodedAttendCall } from '@accel/core';
 import {
   loadOpLibrary,
   type KvArg,
@@ -66,24 +67,8 @@ export function thinkPrune(stream: Stream, kv: KvArg, channels: number, most: nu
   stream.run(op('think_prune'), kv, channels, most);
 }
 
-/** What {@link thinkAttention} reads and writes, as `ops.attention`. */
-export interface ThinkAttentionCall {
-  readonly stream: Stream;
-  /** `[T, heads, headDim]` */
-  readonly out: Tensor;
-  /** float32 `[T, heads]` or null */
-  readonly lse: Tensor | null;
-  /** `[T, heads, headDim]` */
-  readonly q: Tensor;
-  readonly kv: KvArg;
-  /** Queries of each sequence. */
-  readonly lens: Int32Array;
-  /** Factor of the logits: that of all channels. */
-  readonly scale: number;
-}
-
 /** Causal attention over keys of which the oldest have `channels` channels: `kernels/think_attention.cc`. Enqueues. */
-export function thinkAttention(call: ThinkAttentionCall, channels: number): void {
+export function thinkAttention(call: EncodedAttendCall, channels: number): void {
   const { stream, out, lse, q, kv, lens, scale } = call;
   stream.run(op('think_attention'), out, lse, q, kv, lens, scale, channels);
 }

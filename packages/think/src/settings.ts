@@ -1,11 +1,15 @@
-import { parseOptions, type OptionsReader } from '@accel/core';
+import { parseOptions, type ModelSpec, type OptionsReader } from '@accel/core';
+import { AccelError } from '@accel/kernels';
 import { z } from 'zod';
 
 /** Options of `think`. */
 export interface ThinkOptions {
   /** Share of key channels that old rows lose, from 0 up to but not including 1. Default 0.4. */
   readonly ratio?: number;
-  /** Newest rows of the prompt whose keys keep all channels; those of later tokens do so too. Default 32. */
+  /**
+   * Newest rows of the prompt whose keys keep all channels; those of later tokens do so too. Default 32. Without effect beside a
+   * codec, whose residual decides which keys stay plain; then keys of later tokens lose channels as well, once they are packed.
+   */
   readonly recent?: number;
   /** Last queries of the prompt that say how much a channel matters. Default 32. */
   readonly observe?: number;
@@ -47,4 +51,20 @@ export function keptChannels(
 ): number {
   const kept = headDim - Math.trunc(headDim * ratio);
   return aligned ? Math.min(headDim, Math.ceil(kept / 16) * 16) : kept;
+}
+
+/**
+ * The same for a model that is to be run.
+ * @throws AccelError `ERR_ACCEL_POLICY` when a ratio was asked for and no channel would go: rows would be rewritten for nothing
+ */
+export function channelsOf(
+  settings: Pick<ThinkSettings, 'ratio' | 'aligned'>,
+  { headDim }: Pick<ModelSpec, 'headDim'>,
+): number {
+  const kept = keptChannels(settings, headDim);
+  if (settings.ratio === 0 || kept < headDim) return kept;
+  throw new AccelError(
+    'ERR_ACCEL_POLICY',
+    `ThinK with ratio ${settings.ratio}${settings.aligned ? ' and aligned' : ''} keeps all ${headDim} channels of a head, so nothing would be pruned. Raise ratio${settings.aligned ? ', set aligned: false,' : ''} or leave ThinK out.`,
+  );
 }

@@ -2,7 +2,7 @@ import { freezePart, type ChannelsPart } from '@accel/core';
 import { ThinkChannels } from './channels.js';
 import { thinkFormat } from './format.js';
 import { headerBytes } from './layout.js';
-import { keptChannels, settingsFrom, type ThinkOptions } from './settings.js';
+import { channelsOf, settingsFrom, type ThinkOptions } from './settings.js';
 
 /** The part that {@link think} returns. */
 export type ThinkPart = ChannelsPart<'think', 'observedWindow'> & {
@@ -13,7 +13,8 @@ export type ThinkPart = ChannelsPart<'think', 'observedWindow'> & {
 /**
  * ThinK (Xu et al., ICLR 2025, arXiv 2407.21018). When a layer has finished the first prompt and its rows are chosen, its keys
  * lose, kv head by kv head, the channels in which the last queries and the keys have the least energy; the newest rows and all
- * that come later keep theirs. Values are untouched. Memory of the lost channels is freed.
+ * that come later keep theirs. Beside a codec the keys that are plain keep theirs, and any key loses channels when it is packed.
+ * Values are untouched. Memory of the lost channels is freed.
  *
  * @throws AccelError `ERR_ACCEL_POLICY` for an option that is out of range, for example a ratio of 1
  * @example
@@ -31,8 +32,8 @@ export function think(options: ThinkOptions = {}): ThinkPart {
     packedRows: 'forbidden',
     observe: settings.observe,
     options: settings,
-    kept: ({ headDim }) => keptChannels(settings, headDim),
-    header: ({ headDim }) => headerBytes(keptChannels(settings, headDim)),
+    kept: (spec) => channelsOf(settings, spec),
+    header: (spec) => headerBytes(channelsOf(settings, spec)),
     format: (setup) => thinkFormat(settings, setup),
     create: (setup) => new ThinkChannels(setup, settings),
   } satisfies ThinkPart);

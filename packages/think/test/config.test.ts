@@ -1,10 +1,11 @@
 import { assemble, compose, readMethodConfig } from '@accel/core';
 import { method as pyramidkvMethod } from '@accel/pyramidkv';
 import { method as snapkvMethod } from '@accel/snapkv';
+import { errorWith } from '@accel/testkit';
 import { describe, expect, it } from 'vitest';
 import { keyItems } from '../src/layout.js';
 import { method, think } from '../src/index.js';
-import { keptChannels } from '../src/settings.js';
+import { channelsOf, keptChannels } from '../src/settings.js';
 
 describe('configs', () => {
   it('paper.yaml has the values of the paper', async () => {
@@ -76,6 +77,17 @@ describe('sizes', () => {
     expect(keptChannels({ ratio, aligned: true }, headDim)).toBe(aligned);
     expect(keyItems(kept, 'bfloat16').bytes).toBe(16 * kept * 2);
     expect(keyItems(kept, 'float32').bytes).toBe(16 * kept * 4);
+  });
+
+  it.each([
+    { headDim: 128, ratio: 0.1, aligned: true },
+    { headDim: 64, ratio: 0.01, aligned: false },
+  ])('a ratio of $ratio that prunes none of $headDim channels is an error', (options) => {
+    const spec = { headDim: options.headDim };
+    expect(() => channelsOf(options, spec)).toThrow(
+      errorWith('ERR_ACCEL_POLICY', 'nothing would be pruned'),
+    );
+    expect(channelsOf({ ...options, ratio: 0 }, spec)).toBe(options.headDim);
   });
 
   it('says what the engine has to know', () => {

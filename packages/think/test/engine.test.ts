@@ -2,10 +2,8 @@ import {
   compose,
   freezePart,
   full,
-  generateBatch,
   loadModel,
   type Model,
-  type Policy,
   type SelectPart,
   type Selector,
   type Sequence,
@@ -14,7 +12,15 @@ import { cakeBudget } from '@accel/cakekv';
 import { ops, Tensor } from '@accel/kernels';
 import { pyramidkv } from '@accel/pyramidkv';
 import { snapkv } from '@accel/snapkv';
-import { describeDevices, expectClose, generated, writeTinyCheckpoint } from '@accel/testkit';
+import {
+  byteTokens,
+  describeDevices,
+  draw,
+  expectClose,
+  expectSideBySide,
+  writeTinyCheckpoint,
+  type SideBySide,
+} from '@accel/testkit';
 import { describe, expect, it } from 'vitest';
 import { think } from '../src/index.js';
 import { thinkRead } from '../src/ops.js';
@@ -118,14 +124,7 @@ describeDevices('ThinK inside the engine', (device) => {
     await body(model);
     expect(model.pool.usedBytes).toBe(0);
   };
-  const prompt = (count: number, seed = 3): Int32Array =>
-    Int32Array.from(generated(seed, count), (x) => Math.floor((x + 1) * 127));
-  const drawn = async (sequence: Sequence, count: number): Promise<number[]> => {
-    const ids: number[] = [];
-    for await (const { id } of sequence.generate({ maxTokens: count, ignoreEos: true }))
-      ids.push(id);
-    return ids;
-  };
+  const prompt = (count: number, seed = 3): Int32Array => byteTokens(count, seed);
 
   it('chooses channels by the last queries of the prompt and all its keys', () =>
     withModel(async (model) => {
@@ -178,7 +177,7 @@ describeDevices('ThinK inside the engine', (device) => {
       // A later turn of many tokens reads the same keys.
       for (const one of [sequence, zeroed]) await one.append(prompt(70, 8), { logits: 70 });
       expectClose(await sequence.logits(), await zeroed.logits(), LOGITS, 'logits of a later turn');
-      expect(await drawn(sequence, 20)).toEqual(await drawn(zeroed, 20));
+      expect(await draw(sequence, 20)).toEqual(await draw(zeroed, 20));
       // Nothing is pruned but the first prompt.
       expect(sequence.state.kv.encodedRows(0, 0).keys).toBe(130);
     }));
@@ -190,9 +189,9 @@ describeDevices('ThinK inside the engine', (device) => {
       const ids = [];
       for (const one of [sequence, whole]) {
         await one.append(prompt(100));
-        const first = await drawn(one, 12);
+        const first = await draw(one, 12);
         await one.append(prompt(40, 6));
-        ids.push([first, await drawn(one, 12)]);
+        ids.push([first, await draw(one, 12)]);
       }
       expect(ids[0]).toEqual(ids[1]);
       expect(sequence.state.kv.encodedRows(0, 0).keys).toBe(95);
@@ -208,9 +207,9 @@ describeDevices('ThinK inside the engine', (device) => {
       await parent.append(prompt(150));
       using fork = parent.fork();
       using twin = parent.fork();
-      const first = await drawn(fork, 30);
+      const first = await draw(fork, 30);
       await parent.append(prompt(20, 9));
-      expect(await drawn(twin, 30)).toEqual(first);
+      expect(await draw(twin, 30)).toEqual(first);
       expect(await channelsOf(fork, 1)).toEqual(await channelsOf(parent, 1));
     }));
 
@@ -228,7 +227,7 @@ describeDevices('ThinK inside the engine', (device) => {
   it('decodes sequences with other ratios, and without any, side by side', () =>
     withModel(async (model) => {
       const select = snapkv({ budget: { tokens: 48 }, observe: 16 });
-      const cases: { policy: Policy; length: number }[] = [
+      const cases: SideBySide[] = [
         { policy: compose(think({ recent: 8 })), length: 150 },
         { policy: compose(think({ recent: 8 })), length: 5 },
         { policy: compose(think({ ratio: 0.6, recent: 8 })), length: 90 },
@@ -236,25 +235,7 @@ describeDevices('ThinK inside the engine', (device) => {
         { policy: compose(select, think({ recent: 8 })), length: 120 },
         { policy: compose(select), length: 120 },
       ];
-      const run = async (together: boolean): Promise<number[][]> => {
-        const sequences = cases.map(({ policy }) => model.sequence({ policy }));
-        try {
-          for (const [i, sequence] of sequences.entries())
-            await sequence.append(prompt(cases[i]?.length ?? 1, i + 20));
-          const ids: number[][] = sequences.map(() => []);
-          if (!together) {
-            for (const [i, sequence] of sequences.entries()) ids[i] = await drawn(sequence, 25);
-            return ids;
-          }
-          const options = { maxTokens: 25, ignoreEos: true };
-          for await (const { sequence, id } of generateBatch(sequences, options))
-            ids[sequence]?.push(id);
-          return ids;
-        } finally {
-          for (const sequence of sequences) sequence.dispose();
-        }
-      };
-      expect(await run(true)).toEqual(await run(false));
+      await expectSideBySide(model, cases, 25);
     }));
 
   describe('prunes what a selection has left', () => {
@@ -276,7 +257,7 @@ describeDevices('ThinK inside the engine', (device) => {
           expect(encodedValues).toEqual([0, 0]);
         }
         expect(layers.reduce((sum, { rowsKept }) => sum + (rowsKept[0] ?? 0), 0)).toBe(160);
-        await drawn(sequence, 10);
+        await draw(sequence, 10);
         const kernels = Object.keys(sequence.receipt().kernels);
         expect(kernels.some((name) => name.startsWith('think_attention'))).toBe(true);
       }),

@@ -2,10 +2,10 @@ import { compose, loadModel, type Channels, type RowFormat } from '@accel/core';
 import { kivi, method as kiviMethod } from '@accel/kivi';
 import { loadOpLibrary, Tensor, toFloat16, type DType } from '@accel/kernels';
 import {
+  byteTokens,
   describeDevices,
   describeGolden,
   expectClose,
-  generated,
   layerEnd,
   partSetup,
   readFloats,
@@ -191,7 +191,7 @@ describeDevices('ThinK with KIVI', (device) => {
   it('takes less than either alone, and goes on packing in decode steps', async () => {
     using checkpoint = writeTinyCheckpoint({ headDim: 64 });
     using model = await loadModel(checkpoint.path, { device, dtype: 'float32', kvBytes: 64 << 20 });
-    const tokens = Int32Array.from(generated(3, 3900), (x) => Math.floor((x + 1) * 127));
+    const tokens = byteTokens(3900, 3);
     const codec = kivi({ bits: 4, residual: 32 });
     const shares: number[] = [];
     for (const policy of [compose(think()), compose(codec), compose(think(), codec)]) {

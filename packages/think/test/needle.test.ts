@@ -1,17 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { compose, loadModel, type Model } from '@accel/core';
 import { needlePath } from '@accel/needle';
 import { snapkv } from '@accel/snapkv';
-import { describeDevices, describeShared, sharedPath } from '@accel/testkit';
+import { describeDevices, describeShared, needlePrompts } from '@accel/testkit';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { think } from '../src/index.js';
-
-interface NeedlePrompt {
-  readonly id: string;
-  readonly task: string;
-  readonly input_ids: readonly number[];
-  readonly references: readonly string[];
-}
 
 describeDevices('the embedded model', (device) => {
   let model: Model;
@@ -21,13 +13,7 @@ describeDevices('the embedded model', (device) => {
   afterAll(() => model.dispose());
 
   describeShared('golden/needle', () => {
-    const prompts = readFileSync(sharedPath('golden/needle/prompts.jsonl'), 'utf8')
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as NeedlePrompt)
-      .filter(
-        ({ task, input_ids: ids }) => /single_[12]|multikey_1/.test(task) && ids.length <= 2100,
-      );
+    const prompts = needlePrompts(/single_[12]|multikey_1/, 2100);
 
     it.each(
       prompts.flatMap((prompt) => [

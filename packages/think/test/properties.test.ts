@@ -3,6 +3,7 @@ import { describeDevices, expectClose, readFloats, TestCache } from '@accel/test
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { referenceAttention } from '../src/reference.js';
+import { keptChannels } from '../src/settings.js';
 import { EXACT, pruned, rowOf, type Given } from './pruned.js';
 
 const shapes = fc.record({
@@ -32,8 +33,11 @@ const wholePages = fc.record({
 });
 type Shape = typeof shapes extends fc.Arbitrary<infer T> ? T : never;
 
-function givenOf({ group, kvHeads, rows, m, ...rest }: Shape): Given {
-  return { ...rest, kvHeads, heads: kvHeads * group, rows, m: Math.min(m, rows) };
+function givenOf({ group, kvHeads, rows, m, ratio, ...rest }: Shape): Given {
+  // A ratio that takes no channel is refused, but for 0.
+  const some = keptChannels({ ratio, aligned: false }, rest.dim) < rest.dim;
+  const heads = kvHeads * group;
+  return { ...rest, kvHeads, heads, rows, m: Math.min(m, rows), ratio: some ? ratio : 0 };
 }
 
 describeDevices('think_attention', (device) => {

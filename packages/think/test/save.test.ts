@@ -2,22 +2,21 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compose, loadModel, type Model, type Policy, type Sequence } from '@accel/core';
+import { compose, loadModel, type Model, type Policy } from '@accel/core';
 import { snapkv } from '@accel/snapkv';
-import { describeDevices, errorWith, generated, writeTinyCheckpoint } from '@accel/testkit';
+import {
+  byteTokens,
+  describeDevices,
+  draw,
+  errorWith,
+  expectMoves,
+  writeTinyCheckpoint,
+} from '@accel/testkit';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { keptChannels, settingsFrom } from '../src/settings.js';
 import { think } from '../src/index.js';
 
 const HEAD_DIM = 64;
-const tokens = (count: number, seed: number): Int32Array =>
-  Int32Array.from(generated(seed, count), (x) => Math.floor((x + 1) * 127));
-
-async function draw(sequence: Sequence, maxTokens: number): Promise<number[]> {
-  const ids: number[] = [];
-  for await (const { id } of sequence.generate({ maxTokens, ignoreEos: true })) ids.push(id);
-  return ids;
-}
 
 let folder: string;
 beforeAll(() => {
@@ -43,7 +42,7 @@ describeDevices('a saved sequence with ThinK', (device) => {
     withModel(async (model) => {
       const [path, again] = [join(folder, 'one'), join(folder, 'again')];
       using sequence = model.sequence({ policy, strict: true });
-      await sequence.append(tokens(203, 1));
+      await sequence.append(byteTokens(203, 1));
       await draw(sequence, 5);
       await sequence.save(path);
       using restored = await model.restore(path, { policy, strict: true });
@@ -52,7 +51,7 @@ describeDevices('a saved sequence with ThinK', (device) => {
       expect(readFileSync(again).equals(readFileSync(path))).toBe(true);
       for (const one of [sequence, restored]) {
         await draw(one, 6);
-        await one.append(tokens(50, 2));
+        await one.append(byteTokens(50, 2));
       }
       expect(await restored.logits()).toEqual(await sequence.logits());
       expect(await draw(restored, 6)).toEqual(await draw(sequence, 6));
@@ -64,7 +63,7 @@ describeDevices('a saved sequence with ThinK', (device) => {
       const policy = compose(think());
       const path = join(folder, 'channels');
       using sequence = model.sequence({ policy });
-      await sequence.append(tokens(100, 3));
+      await sequence.append(byteTokens(100, 3));
       await sequence.save(path);
       const bytes = readFileSync(path);
       const length = bytes.readUInt32LE(12);
@@ -96,4 +95,9 @@ describeDevices('a saved sequence with ThinK', (device) => {
         );
       }
     }));
+
+  if (device === 'cpu') return;
+  it.each(policies)('%s moves from the CPU to this device and back', (_, policy) =>
+    expectMoves(device, policy),
+  );
 });

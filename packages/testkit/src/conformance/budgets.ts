@@ -72,6 +72,7 @@ export function budgetTests(suite: Suite): void {
       const { measured, arithmetic } = sequence.view().bytes();
       const expected = new RowCount(suite, capacity);
       expected.append(prompt.length);
+      expectStorage(sequence);
       expect(arithmetic).toBe(bytesOf(sequence, expected.rows));
       expect(Math.abs(measured - arithmetic) / arithmetic).toBeLessThanOrEqual(0.05);
       expect(model.pool.usedBytes).toBe(measured);
@@ -96,6 +97,7 @@ export function budgetTests(suite: Suite): void {
         expect(rowsKept).toEqual(new Array(kvHeads).fill(expected.rows[layer]));
       }
       expect(receipt.kv.measuredBytes).toBe(sequence.view().bytes().measured);
+      expectStorage(sequence);
       expect(receipt.kv.arithmeticBytes).toBe(bytesOf(sequence, expected.rows));
       const fullRow = kvHeads * 2 * headDim * 4;
       expect(receipt.kv.fullBytes).toBe((LONG_PROMPT + 3) * layers * fullRow);
@@ -120,6 +122,23 @@ export function budgetTests(suite: Suite): void {
       await expect(prompt).rejects.toThrow(errorWith('ERR_ACCEL_STRICT', idle));
     });
   });
+}
+
+/** After a long prompt rows are stored as the policy says, which {@link bytesOf} takes for granted. */
+function expectStorage({ model, policy, state }: Sequence): void {
+  const slots = new Set(policy.parts.map(({ slot }) => slot));
+  const { layers, kvHeads } = model.spec;
+  // Rows that never leave are where their numbers say.
+  const { positions = 'stored' } = state.kv.shape;
+  expect(positions, 'positions').toBe(slots.has('select') ? 'stored' : 'implied');
+  const encodes = { keys: slots.has('codec') || slots.has('channels'), values: slots.has('codec') };
+  for (let layer = 0; layer < layers; layer++) {
+    for (let head = 0; head < kvHeads; head++) {
+      const { keys, values } = state.kv.encodedRows(layer, head);
+      const encoded = { keys: keys > 0, values: values > 0 };
+      expect(encoded, `encoded rows, layer ${layer}, head ${head}`).toEqual(encodes);
+    }
+  }
 }
 
 /** `rows[layer]` rows in each head: plain keys and values, encoded ones by their share of an item, and records. */
