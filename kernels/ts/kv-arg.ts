@@ -1,13 +1,16 @@
 import type { KvSequence } from './kv-sequence.js';
 
-/** One layer of one or more caches as an argument of an op. Row counts are those at the time of the call. */
+/**
+ * Layers of one or more caches as an argument of an op: the first layer of all of them, then the next. Row counts are those
+ * at the time of the call.
+ */
 export class KvArg {
   readonly sequences: readonly KvSequence[];
-  readonly layer: number;
+  readonly layers: readonly number[];
 
   /** @internal Use `KvSequence.kv` or `kvBatch`. */
-  constructor(sequences: readonly KvSequence[], layer: number) {
+  constructor(sequences: readonly KvSequence[], layers: readonly number[]) {
     this.sequences = sequences;
-    this.layer = layer;
+    this.layers = layers;
   }
 }

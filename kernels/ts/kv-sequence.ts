@@ -229,7 +229,7 @@ export class KvSequence extends Resource {
 
   /** A layer as an argument of an op. */
   kv(layer: number): KvArg {
-    return (this.#args[layer] ??= new KvArg([this], layer));
+    return (this.#args[layer] ??= new KvArg([this], [layer]));
   }
 }
 
@@ -252,50 +252,57 @@ function create(pool: PagePool, shape: KvShape): number {
   );
 }
 
-/** {@link KvSequence.encode} for a layer of several caches, with one op for all of them. */
+/** {@link KvSequence.encode} for one or more layers of several caches, with one op for all of them. */
 export function encodeBatch(
   sequences: readonly KvSequence[],
-  layer: number,
+  layers: number | readonly number[],
   { keys, values: rule }: KvEncodeRules,
   run: (kv: KvArg, most: number, due: KvEncodeDue) => void,
 ): void {
-  const begun: KvSequence[] = [];
+  const kv = kvBatch(sequences, layers);
+  const begun: [KvSequence, number][] = [];
   const due = { keys: 0, values: 0 };
   let done = false;
   try {
-    for (const sequence of sequences) {
-      native().kvEncodeBegin(
-        sequence.id,
-        whole(layer, 'layer'),
-        whole(keys?.block ?? 0, 'keys.block'),
-        whole(keys?.keep ?? 0, 'keys.keep'),
-        whole(rule?.block ?? 0, 'values.block'),
-        whole(rule?.keep ?? 0, 'values.keep'),
-      );
-      begun.push(sequence);
-      const [dueKeys = 0, dueValues = 0] = values();
-      due.keys = Math.max(due.keys, dueKeys);
-      due.values = Math.max(due.values, dueValues);
+    for (const layer of kv.layers) {
+      for (const sequence of sequences) {
+        native().kvEncodeBegin(
+          sequence.id,
+          layer,
+          whole(keys?.block ?? 0, 'keys.block'),
+          whole(keys?.keep ?? 0, 'keys.keep'),
+          whole(rule?.block ?? 0, 'values.block'),
+          whole(rule?.keep ?? 0, 'values.keep'),
+        );
+        begun.push([sequence, layer]);
+        const [dueKeys = 0, dueValues = 0] = values();
+        due.keys = Math.max(due.keys, dueKeys);
+        due.values = Math.max(due.values, dueValues);
+      }
     }
-    const [only] = sequences;
-    run(
-      sequences.length === 1 && only !== undefined ? only.kv(layer) : kvBatch(sequences, layer),
-      Math.max(due.keys, due.values),
-      due,
-    );
+    run(kv, Math.max(due.keys, due.values), due);
     done = true;
   } finally {
-    for (const sequence of begun) native().kvEncodeEnd(sequence.id, layer, Number(done));
+    for (const [sequence, layer] of begun) native().kvEncodeEnd(sequence.id, layer, Number(done));
   }
 }
 
 /**
  * A layer of several caches as one argument: a batch, in this order. All must be of one pool and have the same heads,
  * headDim, dtype, positions, tallies and encoded rows.
+ * @param layers several for ops to which every cache of a layer is another one: those of the first layer, then of the next
  */
-export function kvBatch(sequences: readonly KvSequence[], layer: number): KvArg {
-  if (sequences.length === 0) {
-    throw new AccelError('ERR_ACCEL_BATCH', 'A batch of caches needs at least one sequence.');
+export function kvBatch(
+  sequences: readonly KvSequence[],
+  layers: number | readonly number[],
+): KvArg {
+  const all = typeof layers === 'number' ? [layers] : layers.slice();
+  if (sequences.length === 0 || all.length === 0) {
+    throw new AccelError(
+      'ERR_ACCEL_BATCH',
+      'A batch of caches needs at least one sequence and one layer.',
+    );
   }
-  return new KvArg(sequences.slice(), layer);
+  for (const layer of all) whole(layer, 'layer');
+  return new KvArg(sequences.slice(), all);
 }

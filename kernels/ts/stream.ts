@@ -72,10 +72,11 @@ export class Stream extends Resource {
         to.set(arg, used);
         used += arg.length;
       } else if (arg instanceof KvArg) {
-        const size = used + arg.sequences.length + SPARE;
+        const size = used + arg.layers.length + arg.sequences.length + SPARE;
         if (size > to.length) to = growValues(size);
         to[used++] = KV;
-        to[used++] = arg.layer;
+        to[used++] = arg.layers.length;
+        for (const layer of arg.layers) to[used++] = layer;
         to[used++] = arg.sequences.length;
         for (const sequence of arg.sequences) to[used++] = sequence.id;
       } else {

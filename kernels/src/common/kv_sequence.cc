@@ -181,8 +181,9 @@ KvTable& KvSequence::writable(Layer& layer, bool overwrite, const KvCounts& page
   bool grow = false;
   for (KvList list : kKvLists) {
     if (pages[list] <= table.capacity()[list]) continue;
-    // Doubling keeps the copies of a growing sequence cheap.
-    room[list] = std::max(pages[list], 2 * table.capacity()[list]);
+    // Doubling keeps the copies of a growing sequence cheap. What is left after a prompt lets the first decode steps do
+    // without one: they would copy the tables of all layers and sequences at once.
+    room[list] = std::max(pages[list] + pages[list] / 8, 2 * table.capacity()[list]);
     grow = true;
   }
   if (grow || (overwrite && !table.unique())) {
@@ -191,9 +192,11 @@ KvTable& KvSequence::writable(Layer& layer, bool overwrite, const KvCounts& page
   }
   if (overwrite) {
     // Nobody else reads this table, so entries left over from before a truncation are free again.
-    layer.table->overwritten();
     for (int32_t h = 0; h < shape_.heads; h++) {
-      for (KvList list : kKvLists) layer.table->end(list, h) = span(layer.heads[h], list).end;
+      for (KvList list : kKvLists) {
+        const Span live = span(layer.heads[h], list);
+        layer.table->overwritten(list, h, live.begin, live.end);
+      }
     }
   }
   return *layer.table;

@@ -69,8 +69,11 @@ class KvTable final : public RefCounted {
       }
     }
   }
-  // Entries were or will be overwritten: the mirror needs them all again.
-  void overwritten() { std::fill(sent_.begin(), sent_.end(), KvCounts{}); }
+  // Entries of a list were or will be overwritten: the mirror needs those again that are in use, which are [begin, end).
+  void overwritten(KvList list, int32_t head, int32_t begin, int32_t end) {
+    sent_[head][list] = begin;
+    ends_[head][list] = end;
+  }
 
   // A copy with room for at least this many pages a head.
   Ref<KvTable> clone(KvCounts capacity) {

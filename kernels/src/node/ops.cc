@@ -1,4 +1,5 @@
 #include <cmath>
+#include <span>
 
 #include "node/environment.h"
 
@@ -35,7 +36,7 @@ Napi::Value load_library(const Napi::CallbackInfo& info) {
 //   1, tensor
 //   3, number
 //   4, length, value ...       list of integers
-//   5, layer, count, sequence ...
+//   5, layers, layer ..., sequences, sequence ...
 struct Reader {
   Environment& environment;
   const double* at;
@@ -44,6 +45,14 @@ struct Reader {
   double next() {
     if (at == end) fail("ERR_ACCEL_INTERNAL", "an op call is incomplete");
     return *at++;
+  }
+  // A length, and as many numbers.
+  std::span<const double> list() {
+    auto size = static_cast<int64_t>(next());
+    if (size > end - at) fail("ERR_ACCEL_INTERNAL", "an op call is incomplete");
+    const double* begin = at;
+    at += size;
+    return {begin, at};
   }
 };
 
@@ -67,23 +76,22 @@ void read_arg(Reader& reader, const OpEntry& entry, size_t index, HostArg& arg, 
       arg.number = reader.next();
       return;
     case ACCEL_ARG_INTS: {
-      auto size = static_cast<int64_t>(reader.next());
-      if (size > reader.end - reader.at) fail("ERR_ACCEL_INTERNAL", "an op call is incomplete");
-      arg.ints_size = size;
+      const std::span<const double> list = reader.list();
+      arg.ints_size = static_cast<int64_t>(list.size());
       std::vector<int32_t>& ints = reader.environment.ints;
-      for (int64_t i = 0; i < size; i++) ints.push_back(static_cast<int32_t>(reader.at[i]));
-      reader.at += size;
+      for (double number : list) ints.push_back(static_cast<int32_t>(number));
       return;
     }
     case ACCEL_ARG_KV: {
-      auto layer = static_cast<int32_t>(reader.next());
-      auto count = static_cast<int64_t>(reader.next());
+      const std::span<const double> layers = reader.list(), sequences = reader.list();
       view.clear();
       arg.kv = &view;
-      for (int64_t i = 0; i < count; i++) {
-        auto id = static_cast<uint32_t>(reader.next());
-        if (id == 0) disposed_arg(entry, index);
-        view.add(reader.environment.get<KvSequence>(id, "KV sequence"), layer);
+      for (double layer : layers) {
+        for (double sequence : sequences) {
+          auto id = static_cast<uint32_t>(sequence);
+          if (id == 0) disposed_arg(entry, index);
+          view.add(reader.environment.get<KvSequence>(id, "KV sequence"), static_cast<int32_t>(layer));
+        }
       }
       return;
     }

@@ -1,5 +1,5 @@
 // kivi_encode on CUDA (definition in kivi_encode.cc). A block of threads encodes one item: the group of keys or the 16
-// values whose number is blockIdx.x, of the head blockIdx.y.
+// values whose number is blockIdx.x modulo the items of a head.
 //
 // The rows of the item are copied to shared memory as halves, 16 bytes a thread and step. From there come the minima and
 // maxima, and then the words, each made by one thread from the numbers it holds and stored side by side with those of its
@@ -22,7 +22,7 @@ struct Encode {
   accel::cuda::KvPages kv;
   KiviLayout layout;
   int key_header;
-  int key_items;  // of the grid
+  int key_items, items;  // of a head, of the grid
   accel_device_error* error;
   int32_t checks[kFaults];
 };
@@ -82,7 +82,7 @@ __device__ inline Range joined(Range a, Range b) { return {__hmin2_nan(a.low, b.
 __device__ inline __half2 scale_and_low(const Encode& args, float low, float high, int most, int fault, int row) {
   const bool number = fabsf(low) <= kMostHalf && fabsf(high) <= kMostHalf;
   if (!number || high - low > kMostHalf) {
-    accel::cuda::accel_report(args.error, args.checks[number ? fault + 1 : fault], blockIdx.y, row);
+    accel::cuda::accel_report(args.error, args.checks[number ? fault + 1 : fault], blockIdx.x / args.items, row);
   }
   return __floats2half2_rn(scale_of(low, high, most), low + 0.f);
 }
@@ -247,10 +247,11 @@ __global__ void __launch_bounds__(kThreads) encode_items(const __grid_constant__
   extern __shared__ __align__(16) uint8_t shared[];
   accel::cuda::pdl_release();
   accel::cuda::pdl_wait();
-  const accel_kv_head& head = args.kv.head[blockIdx.y];
+  const unsigned index = blockIdx.x / args.items;
+  const accel_kv_head& head = args.kv.head[index];
   __half* tile = reinterpret_cast<__half*>(shared);
   void* rest = tile + tile_halves(args.layout);
-  const int at = static_cast<int>(blockIdx.x);
+  const int at = static_cast<int>(blockIdx.x - index * args.items);
   if (at < args.key_items) {
     const int first = head.plain_keys + at * args.layout.group;
     if (first < head.encoded_keys) encode_keys<T>(args, head, first, tile, static_cast<Range*>(rest));
@@ -265,16 +266,16 @@ __global__ void __launch_bounds__(kThreads) encode_items(const __grid_constant__
 
 int encode_cuda(const accel_call* call) {
   const accel_kv& kv = *call->args[kKv].kv;
-  Encode args = {accel::cuda::kv_pages(kv), layout_of(call, kKv, kKeyBits), kv.encoded_key.header, 0, call->device_error,
-                 {}};
+  Encode args = {accel::cuda::kv_pages(kv), layout_of(call, kKv, kKeyBits), kv.encoded_key.header, 0, 0,
+                 call->device_error, {}};
   const int64_t keys = call->args[kKeyLimit].i, values = call->args[kValueLimit].i;
   args.key_items = static_cast<int>((keys + args.layout.group - 1) / args.layout.group);
   // So many rows may begin anywhere in an item.
-  const int64_t items = args.key_items + (values == 0 ? 0 : (values + 14) / kBlockRows + 1);
-  if (items == 0) return ACCEL_OK;
+  args.items = args.key_items + static_cast<int>(values == 0 ? 0 : (values + 14) / kBlockRows + 1);
+  if (args.items == 0) return ACCEL_OK;
   for (int i = 0; i < kFaults; i++) args.checks[i] = call->device_check(call, kFaultTexts[i].code, kFaultTexts[i].format);
   const size_t shared = tile_halves(args.layout) * sizeof(__half) + range_pairs(args.layout) * sizeof(Range);
-  const dim3 grid(static_cast<unsigned>(items), static_cast<unsigned>(kv.sequences * kv.heads));
+  const dim3 grid(static_cast<unsigned>(args.items) * kv.sequences * kv.heads);  // one number: there may be many of both
   call->ran(call, "kivi_encode");
   return accel::cuda::with_float(kv.dtype, [&](auto* e) {
     using T = std::remove_pointer_t<decltype(e)>;

@@ -31,10 +31,11 @@ export function encodePrompt(batch: Batch, state: SequenceState, layer: number):
 }
 
 /**
- * Encodes rows that have become old enough in a decode step. The op is enqueued in every step, also when no row is due:
- * so a step can be replayed, and the sequences of a batch need not be in step.
+ * Encodes rows that have become old enough in a decode step, in all layers with one op: there is little to do in each. The
+ * op is enqueued in every step, also when no row is due: so a step can be replayed, and the sequences of a batch need not be
+ * in step.
  */
-export function encodeStep(batch: Batch, layer: number): void {
+export function encodeStep(batch: Batch): void {
   const groups = new Map<string, { format: RowFormat; states: SequenceState[] }>();
   for (const { state } of batch.items) {
     const { format } = state;
@@ -43,12 +44,13 @@ export function encodeStep(batch: Batch, layer: number): void {
     if (group === undefined) groups.set(state.rowsKey, { format, states: [state] });
     else group.states.push(state);
   }
-  const { stream } = batch.runtime;
+  const { stream, spec } = batch.runtime;
+  const layers = Array.from({ length: spec.layers }, (_, layer) => layer);
   for (const { format, states } of groups.values()) {
     const { keys, values } = format.rules;
     const caches = states.map(({ kv }) => kv);
-    const before = caches.map((kv) => kv.encodedRows(layer, 0));
-    encodeBatch(caches, layer, format.rules, (kv, _, due) => {
+    const before = caches.map((kv) => layers.map((layer) => kv.encodedRows(layer, 0)));
+    encodeBatch(caches, layers, format.rules, (kv, _, due) => {
       // A block at a time is what steps make due: the same numbers in every step, so that it can be replayed.
       format.encode({
         stream,
@@ -57,7 +59,8 @@ export function encodeStep(batch: Batch, layer: number): void {
         values: Math.max(values?.block ?? 0, due.values),
       });
     });
-    for (const [i, state] of states.entries()) report(state, layer, before[i]);
+    for (const [i, state] of states.entries())
+      for (const layer of layers) report(state, layer, before[i]?.[layer]);
   }
 }
 

@@ -12,7 +12,11 @@ export function endLayer(batch: Batch, layer: number): void {
     if (batch.phase === 'prefill') endPrefill(batch, item, layer);
     else endDecode(batch, item, layer);
   }
-  if (batch.phase === 'decode') encodeStep(batch, layer);
+}
+
+/** The same for a pass that has come through all layers. */
+export function endPass(batch: Batch): void {
+  if (batch.phase === 'decode') encodeStep(batch);
 }
 
 /** A prompt is done in all layers, and so are the cuts: layers that waited for them are encoded. */

@@ -2,7 +2,7 @@ import { ops, Tensor } from '@accel/kernels';
 import type { Batch } from './batch.js';
 import { planChunks, planTailChunks, type Chunk } from './chunks.js';
 import { bindChunk, type ChunkTensors } from './chunk-tensors.js';
-import { endLayer } from './end-layer.js';
+import { endLayer, endPass } from './end-layer.js';
 import { runLayer } from './layer.js';
 import { ropeTable } from './rope.js';
 
@@ -63,6 +63,7 @@ export function* forwardPass(batch: Batch, inputs: PassInputs): Generator<number
     endLayer(batch, layer);
     yield layer;
   }
+  endPass(batch);
   for (const { state, tokens } of batch.items) state.seen += tokens.length;
   return project(batch, hidden);
 }

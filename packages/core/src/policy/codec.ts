@@ -51,7 +51,7 @@ export interface RowFormat {
   attend(call: EncodedAttendCall): void;
 }
 
-/** Rows to be encoded, of one or more sequences. */
+/** Rows to be encoded, of one or more sequences: in a decode step of all layers of each, otherwise of one. */
 export interface EncodeCall {
   readonly stream: Stream;
   readonly kv: KvArg;

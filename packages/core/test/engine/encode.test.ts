@@ -235,9 +235,9 @@ describe('a batch', () => {
     }))
       together[sequence]?.push(id);
     expect(together).toEqual(alone);
-    // 7 steps of 8 layers: a's two sequences, b's, and the one with positions; always for as many rows.
+    // 7 steps, each for all layers: a's two sequences, b's, and the one with positions; always for as many rows.
     const encodes = log.filter((entry) => entry.startsWith('encode'));
-    expect(encodes).toHaveLength(7 * 8 * 3);
+    expect(encodes).toHaveLength(7 * 3);
     expect(new Set(encodes)).toEqual(new Set(['encode 4', 'encode 6']));
     expect(log.filter((entry) => entry === 'attend')).toHaveLength(7 * 8 * 4);
     const acted = sequences.map((sequence) => sequence.receipt().parts.at(-1)?.acted ?? 0);

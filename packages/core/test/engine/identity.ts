@@ -70,10 +70,11 @@ function identityFormat(
     // Attention over a plain copy of everything.
     attend: ({ stream, out, lse, q, kv, lens, scale }) => {
       log.push('attend');
+      const [layer = 0] = kv.layers;
       const copies = kv.sequences.map((sequence) => {
         const copy = new KvSequence(sequence.pool, { layers: 1, heads: kvHeads, headDim, dtype });
-        copy.reserve(0, sequence.rows(kv.layer, 0));
-        stream.run(op('copy_plain'), copy.kv(0), sequence.kv(kv.layer));
+        copy.reserve(0, sequence.rows(layer, 0));
+        stream.run(op('copy_plain'), copy.kv(0), sequence.kv(layer));
         return copy;
       });
       ops.attention(stream, out, lse, q, kvBatch(copies, 0), lens, { scale, causal: true });
