@@ -439,6 +439,23 @@ describe('bad calls', () => {
     expectError(() => made.encode(0, { keys: which }, nothing), 'ERR_ACCEL_DISPOSED');
   });
 
+  test('of several layers are encoded with one op', async () => {
+    const caches = [new EncodedMirror(bench), new EncodedMirror(bench)] as const;
+    const [one, other] = caches;
+    // No two of the four have the same number of rows.
+    for (const [i, mirror] of caches.entries()) {
+      for (const layer of [0, 1]) {
+        mirror.append(layer, range(0, 11 + 5 * layer + 9 * i));
+        mirror.encode(layer, {});
+      }
+    }
+    expect(one.encode([1, 0], rules, [other])).toBe(24);
+    for (const mirror of caches) await mirror.check()();
+    expect(() => encodeBatch([one.kv], [0, 2], rules, nothing)).toThrow(/layer 2/);
+    expectError(() => encodeBatch([one.kv], [], rules, nothing), 'ERR_ACCEL_BATCH', /one layer/);
+    for (const mirror of caches) await mirror.check()();
+  });
+
   test('of caches that store rows differently do not mix', () => {
     const { stream } = bench;
     const run = (kv: KvArg): void => stream.run(pack(), kv, -1);

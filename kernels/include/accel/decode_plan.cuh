@@ -3,10 +3,11 @@
 // The queries of a sequence times the query heads of one kv head are packed rows: row r is query r / group, query head
 // r % group of the kv head (GQA packing: a key is read once for all of them). A unit is (sequence, kv head, block of R
 // packed rows). Its visible keys, from the first key any of its rows sees to the last, are cut into tiles. The
-// tiles of all units, one unit after the other, form a line; block b takes tiles [b * per, (b + 1) * per) of it with
-// per = ceil(tiles / blocks), whatever units these belong to (the work-centric decomposition of "stream-K", Osama et
-// al. 2023, arXiv:2301.03598). So a batch of unequal lengths is as balanced as one long sequence, and the grid does not
-// depend on the lengths, which are read on the device: a captured launch stays right while the cache grows.
+// tiles of all units, one unit after the other, form a line; block b of B takes tiles [T b / B, T (b + 1) / B) of its T,
+// whatever units these belong to (the work-centric decomposition of "stream-K", Osama et al. 2023, arXiv:2301.03598). So
+// a batch of unequal lengths is as balanced as one long sequence, and the grid does not depend on the lengths, which are
+// read on the device: a captured launch stays right while the cache grows. Of equal lengths, blocks that are a multiple of the
+// units have one unit each.
 //
 // A segment is what a block does of one unit. Along the line every new segment raises block or unit, so block + unit
 // numbers the segments uniquely, below blocks + units, and the segments of a unit are neighbours.
@@ -105,8 +106,10 @@ __device__ inline void decode_segments(const DecodeArguments& a, Work&& work) {
       a.cover[unit] = {0, 0};
     }
   }
-  const int per = max(1, (total + blocks - 1) / blocks);
-  const int begin = min(total, block * per), end = min(total, begin + per);
+  const int used = min(blocks, total);  // no block among them is without a tile
+  const int per = total / max(used, 1), more = total - per * used;
+  const auto start_of = [&](int b) { return b * per + b * more / used; };  // T b / B, in 32 bits
+  const int begin = block < used ? start_of(block) : total, end = block < used ? start_of(block + 1) : total;
   int before = 0;  // tiles of the units before this group of 32
   for (int base = 0; base < a.units && before < end; base += 32) {
     int tiles = tiles_of_first_32;
@@ -119,7 +122,8 @@ __device__ inline void decode_segments(const DecodeArguments& a, Work&& work) {
       const int unit_start = __shfl_sync(~0u, start, source), unit_stop = __shfl_sync(~0u, stop, source);
       work(unit, max(begin, unit_start) - unit_start, min(end, unit_stop) - unit_start, block + unit);
       if (threadIdx.x == 0 && unit_start >= begin) {
-        a.cover[unit] = {block + unit, (unit_stop - 1) / per - block + 1};
+        const int last = static_cast<int>((static_cast<int64_t>(unit_stop) * used - 1) / total);  // has the unit's last tile
+        a.cover[unit] = {block + unit, last - block + 1};
       }
     }
     before = __shfl_sync(~0u, stop, 31);

@@ -46,24 +46,30 @@ export class EncodedMirror extends Mirror {
   }
 
   /**
-   * Encodes by these rules, here and in other caches with one op, which marks the headers if it is the first.
+   * Encodes by these rules, here and in other caches with one op, which marks the headers if it is the first and for one layer.
    * @returns the most rows that a head had to encode
    */
-  encode(layer: number, rules: KvEncodeRules, others: readonly EncodedMirror[] = []): number {
+  encode(
+    layers: number | readonly number[],
+    rules: KvEncodeRules,
+    others: readonly EncodedMirror[] = [],
+  ): number {
     const { stream } = this.bench;
     const all = [this, ...others];
-    const mark = all.every(({ encoded }) => encoded[layer] === undefined) ? layer + 7 : -1;
+    const first =
+      typeof layers === 'number' && all.every(({ encoded }) => encoded[layers] === undefined);
+    const mark = first ? layers + 7 : -1;
     let most = -1;
     encodeBatch(
       all.map(({ kv }) => kv),
-      layer,
+      layers,
       rules,
       (kv, rows) => {
         most = rows;
         stream.run(pack(), kv, mark);
       },
     );
-    for (const mirror of all) mirror.#note(layer, rules, mark);
+    for (const mirror of all) for (const layer of [layers].flat()) mirror.#note(layer, rules, mark);
     return most;
   }
 

@@ -18,19 +18,62 @@ int attend_2_2(const accel_call* call, const KiviArguments& a, int packed);
 int attend_4_4(const accel_call* call, const KiviArguments& a, int packed);
 int attend_8_8(const accel_call* call, const KiviArguments& a, int packed);
 
+// A block is W warps that work and a warpgroup of which two bring rows in. On sm_90a that group hands most of its registers to
+// the others (PTX ISA, setmaxnreg: by warpgroup, from what the block was launched with).
+constexpr int kBringing = 4, kFewRegisters = 40;
+__host__ __device__ constexpr int threads_of(int warps) { return 32 * (warps + kBringing); }
+__host__ __device__ constexpr int registers_of(int warps) {
+  const int launched = 65536 / threads_of(warps) / 8 * 8 * threads_of(warps);
+  return (launched - 32 * kBringing * kFewRegisters) / (32 * warps) / 8 * 8;
+}
+
 template <int D, int KB, int VB, int N, int W, bool Pruned>
-__global__ void __launch_bounds__(KiviStream<D, KB, VB, N, W, Pruned>::threads, 1)
-    attend_split(const __grid_constant__ KiviArguments a) {
+__global__ void __launch_bounds__(threads_of(W), 1) attend_split(const __grid_constant__ KiviArguments a) {
   using Stream = KiviStream<D, KB, VB, N, W, Pruned>;
+  constexpr int R = Stream::R, bringing = 2, all = 32 * (W + bringing);
   extern __shared__ __align__(1024) uint8_t shared[];
-  __shared__ float2 states[Stream::warps][Stream::R];
-  __shared__ float grow[Stream::R];
+  __shared__ float2 states[W][R];
+  __shared__ float grow[R];
+  __shared__ typename Stream::Barriers barriers[2];
   pdl_release();
+  if (threadIdx.x == 0) {
+    for (auto& ring : barriers) ring.init(W);
+#if __CUDA_ARCH__ >= 900
+    mbarrier_init_fence();
+#endif
+  }
+  __syncthreads();
   if (!a.decode.settled) pdl_wait();
-  Stream stream(a, shared, states, grow);
-  decode_segments<Stream::R>(a.decode, [&](int unit, int first_tile, int end_tile, int segment) {
-    stream.segment(unit, first_tile, end_tile, segment);
-  });
+  const int warp = threadIdx.x / 32;
+  // Each role has a loop of its own over the same segments. Between two of them all meet: the stages serve other purposes at
+  // the end of one.
+  if (warp < W) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    take_registers<registers_of(W)>();
+#endif
+    Stream stream(a, shared, states, grow, barriers);
+    decode_segments<R>(a.decode, [&](int unit, int first_tile, int end_tile, int number) {
+      const auto segment = KiviSegment::of<R>(a.decode, unit, first_tile, end_tile);
+      pdl_wait();  // up to here only page tables and lengths were read
+      stream.segment(segment, number);
+      named_sync(2, all);
+    });
+  } else {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    give_registers<kFewRegisters>();
+#endif
+    if (warp < W + bringing) {
+      const bool keys = warp == W;
+      auto ring = keys ? Stream::key_ring(shared, barriers) : Stream::value_ring(shared, barriers);
+      decode_segments<R>(a.decode, [&](int unit, int first_tile, int end_tile, int) {
+        const auto segment = KiviSegment::of<R>(a.decode, unit, first_tile, end_tile);
+        pdl_wait();
+        if (keys) bring_keys(a, segment, ring);
+        else bring_values(a, segment, ring);
+        named_sync(2, all);
+      });
+    }
+  }
   pdl_wait();  // also without a segment: who waits for this kernel waits for those before it
 }
 
@@ -61,12 +104,15 @@ int run(const accel_call* call, KiviArguments k, int packed) {
   a.tile = Stream::tile;
   const accel_kv& kv = *call->args[attention::kKv].kv;
   const int64_t tiles = (int64_t)a.units * (kv.row_limit / Stream::tile + 1);
-  const int blocks = (int)std::min<int64_t>(tiles, call->multiprocessors);
+  // A block that comes to a second unit fills its pipeline again. Where a few blocks fewer can share units evenly, that is
+  // less work.
+  const int even = call->multiprocessors / a.units * a.units;
+  const int blocks = (int)std::min<int64_t>(tiles, even * 16 >= call->multiprocessors * 15 ? even : call->multiprocessors);
   const size_t rows = (size_t)(blocks + a.units) * R;
   a.states = static_cast<float2*>(call->scratch(call, rows * sizeof(float2)));
   a.values = static_cast<float*>(call->scratch(call, rows * D * sizeof(float)));
   a.cover = static_cast<int2*>(call->scratch(call, (size_t)a.units * sizeof(int2)));
-  launch_pdl(call, attend_split<D, KB, VB, N, W, Pruned>, dim3(blocks), dim3(Stream::threads), Stream::shared_bytes, k);
+  launch_pdl(call, attend_split<D, KB, VB, N, W, Pruned>, dim3(blocks), dim3(threads_of(W)), Stream::shared_bytes, k);
   if (launched(call) != ACCEL_OK) return ACCEL_FAILED;
   const dim3 grid(a.units, std::min<int>(R, packed));
   if (k.bf16) launch_pdl(call, decode_combine<__nv_bfloat16, D, R>, grid, dim3(128), 0, a);
@@ -76,11 +122,12 @@ int run(const accel_call* call, KiviArguments k, int packed) {
 }
 
 // More warps hide more latency, but take more memory; beyond 132 KB the kernels around this one would need another division
-// of the multiprocessor than it does. 8 bits at 128 channels are beyond it (147 KB) with 8 warps; fewer were not tried.
+// of the multiprocessor than it does. 8 bits at 128 channels are beyond it (147 KB) with 8 warps; fewer were not tried. 16
+// warps of 2 bits have too few registers.
 template <int D, int KB, int VB>
 int attend_rows(const accel_call* call, const KiviArguments& a, int packed) {
-  constexpr int most = KB == 2 ? 12 : 8;
-  if (a.places.header != 0) return run<D, KB, VB, 1, 8, true>(call, a, packed);
+  constexpr int most = KB <= 4 ? 12 : 8;
+  if (a.places.header != 0) return run<D, KB, VB, 1, most, true>(call, a, packed);
   if (packed <= 8 && fits<D, KB, VB, 1, most, false>(call->device.index)) {
     return run<D, KB, VB, 1, most, false>(call, a, packed);
   }

@@ -2,9 +2,9 @@
 //
 // Two kernels as in the attention_decode of @accel/kernels: attend_split gives every block an equal share of all keys
 // (accel/decode_plan.cuh) and streams it (kivi_stream.cuh), decode_combine joins the segments. 16-bit caches with 64 or 128
-// channels, groups of 32 and more, equal bits for keys and values, pages of a power of two bytes. Up to 8 packed rows of a
-// sequence (a decode step of one group) are one block of rows; more, as in a later turn, are cut into blocks of 16, or of 8
-// where keys have lost channels.
+// channels, groups of 32 and more, equal bits for keys and values, pages of a power of two bytes from kLeastPageBytes on. Up to
+// 8 packed rows of a sequence (a decode step of one group) are one block of rows; more, as in a later turn, are cut into
+// blocks of 16, or of 8 where keys have lost channels.
 // Everything else runs on kivi_attention_reference.
 #include <algorithm>
 #include <vector>
@@ -25,7 +25,8 @@ int run_fast(const accel_call* call, const KiviArguments& a, int packed) {
 
 bool supports(const accel_call* call, const accel_kv& kv, const KiviLayout& l) {
   if (call->capability < 80 || kv.dtype.bits != 16 || (l.head_dim != 64 && l.head_dim != 128) || l.group < 32) return false;
-  if (l.key_bits != l.value_bits || (kv.page_bytes & (kv.page_bytes - 1)) != 0) return false;
+  if (l.key_bits != l.value_bits) return false;
+  if ((kv.page_bytes & (kv.page_bytes - 1)) != 0 || kv.page_bytes < kLeastPageBytes) return false;
   // Places in a stream are 32-bit numbers.
   return (int64_t)kv.row_limit * std::max(l.key_item_bytes() / l.group, l.value_item_bytes() / kBlockRows) <= 1ll << 30;
 }

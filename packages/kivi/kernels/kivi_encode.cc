@@ -190,7 +190,7 @@ void encode_keys(const KiviLayout& l, const KvHead& head, int64_t base, int64_t 
   }
   for (int c = 0; c < n; ++c) {
     put_halves(work.scale + c, 1, work.item + l.key_scales() + 2 * l.key_scale(c));
-    put_halves(work.low + c, 1, work.item + l.key_minima() + 2 * l.key_minimum(c));
+    put_halves(work.low + c, 1, work.item + l.key_minima() + 2 * l.key_scale(c));
   }
   head.write_encoded(head.head().encoded_key_pages, base + at * l.key_item_bytes(), l.key_item_bytes(), work.item);
 }

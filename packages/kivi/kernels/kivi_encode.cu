@@ -139,7 +139,7 @@ __device__ void encode_keys(const Encode& args, const accel_kv_head& head, int f
     const __half2 scales = __lows2half2(a, b), lows = __highs2half2(a, b);
     ranges[i] = {lows, scales};
     *reinterpret_cast<__half2*>(place(args.kv, pages, item + l.key_scales() + 2 * l.key_scale(2 * i))) = scales;
-    *reinterpret_cast<__half2*>(place(args.kv, pages, item + l.key_minima() + 2 * l.key_minimum(2 * i))) = lows;
+    *reinterpret_cast<__half2*>(place(args.kv, pages, item + l.key_minima() + 2 * l.key_scale(2 * i))) = lows;
   }
   __syncthreads();
 

@@ -19,7 +19,7 @@
 // its row.
 //
 // Scales and minima are in such an order that the numbers of lane t for two steps of keys, or for a row group of values, lie
-// side by side (key_scale, key_minimum, value_scale).
+// side by side (key_scale, value_scale).
 //
 // A block is words [w][lane] of 32 bits. Word w has the pairs w P to w P + P - 1 of its lane, P = 16 / b: the first code of
 // the j-th at bits [b j, b j + b), the second 16 bits higher. Half a word that is left over (b = 2, an odd number of
@@ -79,18 +79,11 @@ struct KiviLayout {
     return place(value_bits, head_dim / 16, true, channel / 16, channel % 16, row);
   }
 
-  // Which of a group's scales, or minima, is that of a channel of keys, or of a row and group of values.
+  // Which of a group's scales, and which of its minima, is that of a channel of keys, or of a row and group of values.
   ACCEL_KIVI_BOTH constexpr int key_scale(int channel) const {
     const int two = channel / 32 * 32, lane = channel % 8 / 2;
     return two + 32 <= channels() ? two + lane * 8 + channel % 32 / 8 * 2 + channel % 2
                                   : two + lane * 4 + channel % 16 / 8 * 2 + channel % 2;
-  }
-  // The same for minima of keys: those of two steps take turns, as the rows g and g + 8 of one fragment.
-  ACCEL_KIVI_BOTH constexpr int key_minimum(int channel) const {
-    const int two = channel / 32 * 32, lane = channel % 8 / 2;
-    return two + 32 <= channels()
-               ? two + lane * 8 + channel % 16 / 8 * 4 + channel % 32 / 16 * 2 + channel % 2
-               : key_scale(channel);
   }
   ACCEL_KIVI_BOTH static constexpr int value_scale(int group, int row) {
     return group * kBlockRows + row % 8 / 2 * 4 + row / 8 * 2 + row % 2;

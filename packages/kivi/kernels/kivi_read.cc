@@ -68,7 +68,7 @@ void read_keys(const accel_call* call, const KiviLayout& l, const KvHead& head, 
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t item = kv.encoded_key.header + g * l.key_item_bytes(), at = (h * l.kept + c) * groups + g;
       if (scale != nullptr) scale[at] = half_at(head.encoded_key(item + l.key_scales() + 2 * l.key_scale(c)));
-      if (low != nullptr) low[at] = half_at(head.encoded_key(item + l.key_minima() + 2 * l.key_minimum(c)));
+      if (low != nullptr) low[at] = half_at(head.encoded_key(item + l.key_minima() + 2 * l.key_scale(c)));
       if (codes == nullptr) continue;
       // A group of 16 rows and 2 bits is one word, so groups begin with words.
       for (int64_t w = 0; w < words; ++w) codes[at * words + w] = 0;

@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kThreads) read_keys(Read args) {
     return *reinterpret_cast<const uint16_t*>(args.kv.stream(head.encoded_key_pages, item(w) + place));
   };
   if (args.scale_k != nullptr) args.scale_k[at] = half(l.key_scales() + 2 * l.key_scale(c));
-  if (args.min_k != nullptr) args.min_k[at] = half(l.key_minima() + 2 * l.key_minimum(c));
+  if (args.min_k != nullptr) args.min_k[at] = half(l.key_minima() + 2 * l.key_scale(c));
 }
 
 __global__ void __launch_bounds__(kThreads) read_values(Read args) {

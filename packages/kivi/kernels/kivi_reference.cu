@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(128) attend_plainly(const __grid_constant__ Ki
         CodePlace place = l.key_place(r % kBlockRows, c);
         place.byte += block;
         dot += to_float(q[channel]) * keys.number(at, place, l.key_bits, l.key_scales() + 2 * l.key_scale(c),
-                                                   l.key_minima() + 2 * l.key_minimum(c));
+                                                   l.key_minima() + 2 * l.key_scale(c));
       }
     } else {
       const T* key = reinterpret_cast<const T*>(a.pages.key(head, r));

@@ -7,7 +7,7 @@
 #include <float.h>
 
 #include "accel/decode_plan.cuh"
-#include "accel/mma.cuh"
+#include "accel/mbarrier.cuh"
 #include "kivi_fragments.cuh"
 
 namespace accel_kivi {
@@ -32,11 +32,12 @@ struct SoftmaxState {
 #pragma unroll
       for (int e = 0; e < 4; e++) low[n][e] = 0;
       maximum[n][0] = maximum[n][1] = -FLT_MAX;
+      reference[n][0] = reference[n][1] = 0;
       sum[n][0] = sum[n][1] = 0;
     }
   }
 
-  // Logits of B blocks become weights relative to the running maximum.
+  // Logits of B blocks, less the reference, become weights relative to the running maximum.
   template <int B>
   __device__ void weigh(float (&s)[B][N][4]) {
     bool above = false;
@@ -48,7 +49,7 @@ struct SoftmaxState {
         top[n][i] = fmaxf(s[0][n][i], s[0][n][i + 2]);
 #pragma unroll
         for (int b = 1; b < B; b++) top[n][i] = fmaxf(top[n][i], fmaxf(s[b][n][i], s[b][n][i + 2]));
-        above |= top[n][i] > maximum[n][i];
+        above |= top[n][i] + reference[n][i] > maximum[n][i];
       }
     }
     if (__any_sync(~0u, above)) {  // the maximum soon stops moving
@@ -56,8 +57,16 @@ struct SoftmaxState {
       for (int n = 0; n < N; n++) {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-          const float now = fmaxf(maximum[n][i], column_max(top[n][i])), factor = exp2_fast(maximum[n][i] - now);
+          const float now = fmaxf(maximum[n][i], column_max(top[n][i]) + reference[n][i]);
+          const float factor = exp2_fast(maximum[n][i] - now);
+          const float next = now > -FLT_MAX ? now : 0.f;  // a row that has seen nothing yet
+#pragma unroll
+          for (int b = 0; b < B; b++) {
+            s[b][n][i] += reference[n][i] - next;
+            s[b][n][i + 2] += reference[n][i] - next;
+          }
           maximum[n][i] = now;
+          reference[n][i] = next;
           sum[n][i] *= factor;
           low[n][i] *= factor;
 #pragma unroll
@@ -74,7 +83,7 @@ struct SoftmaxState {
       for (int b = 0; b < B; b++) {
 #pragma unroll
         for (int e = 0; e < 4; e++) {
-          s[b][n][e] = exp2_fast(s[b][n][e] - maximum[n][e % 2]);
+          s[b][n][e] = exp2_fast(s[b][n][e]);
           sum[n][e % 2] += s[b][n][e];
         }
       }
@@ -99,7 +108,7 @@ struct SoftmaxState {
     }
   }
 
-  // Joins the states of the warps and writes the rows of a segment. `states` is [W][R]; `shared`, join_bytes for each
+  // Joins the states of the warps, by themselves (named barrier 1), and writes the rows of a segment. `states` is [W][R]; `shared`, join_bytes for each
   // warp, `stride` bytes apart, are where the warps' stages were.
   __device__ void join(const DecodeArguments& a, int segment, const DecodeUnit& unit, float2 (*states)[R], uint8_t* shared,
                        int stride) const {
@@ -112,7 +121,7 @@ struct SoftmaxState {
         if (g == 0) states[warp][n * 8 + t * 2 + i] = {maximum[n][i], all};
       }
     }
-    __syncthreads();
+    named_sync(1, 32 * W);
     const int64_t first_row = (int64_t)segment * R;
     float* mine = reinterpret_cast<float*>(shared + warp * stride);
 #pragma unroll
@@ -127,7 +136,7 @@ struct SoftmaxState {
           mine[row * padded + u * 16 + g + 8] = o[u][n][i + 2] * factor;
         }
       }
-      __syncthreads();
+      named_sync(1, 32 * W);
       for (int x = threadIdx.x; x < min(8, unit.rows - n * 8) * (D / 4); x += 32 * W) {
         const int row = x / (D / 4), c = x % (D / 4) * 4;
         float4 total = {0, 0, 0, 0};
@@ -138,7 +147,7 @@ struct SoftmaxState {
         }
         *reinterpret_cast<float4*>(a.values + (first_row + n * 8 + row) * D + c) = total;
       }
-      __syncthreads();  // the next rows, or the next segment's copies, take the place of these
+      named_sync(1, 32 * W);  // the next rows take the place of these
     }
     if (threadIdx.x < unit.rows) {
       const float top = top_of(states, threadIdx.x);
@@ -149,7 +158,6 @@ struct SoftmaxState {
       }
       a.states[first_row + threadIdx.x] = {top, total};
     }
-    __syncthreads();
   }
 
   __device__ static float top_of(float2 (*states)[R], int row) {
@@ -162,6 +170,7 @@ struct SoftmaxState {
   float o[steps][N][4];  // [channels g, g + 8 of a step][rows 2t, 2t + 1 of n]
   float low[N][4];       // c[0], c[1]: weighted minima of channel group g
   float maximum[N][2];
+  float reference[N][2];  // the maximum, once there is one: what logits are made less by, in the operation that makes them
   float sum[N][2];  // of this lane's keys
 };
 

@@ -8,25 +8,24 @@
 //   sum_t p_t (s_t v_t + m_t) = sum_t (p_t s_t) v_t + sum_t p_t m_t         s of a row, over the channels of a group
 // Queries are divided by a power of two to at most 1, so that q s stays in half's range; logits get it back in fp32.
 //
-// Each warp takes 32 keys of every tile for itself, with a pipeline and a softmax state of its own; the states are joined at
-// the end. Logits of a step are made while values of the step before are added: two streams of instructions that do not
-// wait for each other. Rows from `full` on, where keys or values are plain, have a path of their own, 16 at a time, that
-// weighs every value in real size; it needs no speed, there are a few hundred of them.
+// Each warp takes 32 keys of every tile for itself, with a softmax state of its own; the states are joined at the end. Tiles
+// come by themselves (kivi_feed.cuh). Logits of a step are made while values of the step before are added: two streams of
+// instructions that do not wait for each other. Rows from `full` on, where keys or values are plain, have a path of their own,
+// 16 at a time, that weighs every value in real size; it needs no speed, there are a few hundred of them.
 //
-// Shared memory: for each warp, stages of [key codes of 32 rows][scales][minima][two value items]; then the queries, half
-// floats [R][D], padded.
+// Shared memory: stages of key items, stages of value items, or in their place what the tail and the join work with; then
+// the queries, half floats [R][D], padded.
 #ifndef ACCEL_KIVI_STREAM_CUH
 #define ACCEL_KIVI_STREAM_CUH
 
 #include "accel/decode_plan.cuh"
 #include "accel/mma.cuh"
 #include "kivi_arguments.cuh"
+#include "kivi_feed.cuh"
 #include "kivi_fragments.cuh"
 #include "kivi_softmax.cuh"
 
 namespace accel_kivi {
-
-constexpr uint32_t kSixteen = 0x4c004c00;  // 16 and 16, half floats
 
 // N: blocks of 8 packed rows. W: warps. Pruned: keys have fewer than D channels; otherwise loops have fixed lengths, which
 // is what lets loads, shifts and products of one step overlap.
@@ -36,108 +35,61 @@ class KiviStream {
 
  public:
   static constexpr int R = 8 * N;  // packed rows
-  static constexpr int warps = W, threads = 32 * warps, stages = KB == 2 ? 3 : 2;
+  static constexpr int warps = W, stages = KB == 2 ? 3 : 2;
   static constexpr int rows = 32, tile = rows * warps;
   static constexpr int steps = D / 16;  // of 16 channels; pruned keys have fewer
   static constexpr int most_key_bytes = 2 * 2 * D * KB + 4 * D;
   static constexpr int value_bytes = 2 * (2 * D * VB + 64 * (D / 32));  // two items of the smallest group
-  static constexpr int stage_bytes = most_key_bytes + value_bytes;
-  static constexpr int chunks = stage_bytes / 16 / 32;  // 16-byte pieces of a lane
+  static constexpr int stage_bytes = most_key_bytes + value_bytes;  // of a warp
   static constexpr int row_bytes = 2 * D;
   static constexpr int plain_bytes = 2 * 16 * row_bytes + value_bytes;  // 16 plain rows of both beside a value item
-  static constexpr int needed = plain_bytes > Sums::join_bytes ? plain_bytes : Sums::join_bytes;
-  static constexpr int warp_bytes = stages * stage_bytes > needed ? stages * stage_bytes : needed;
+  static constexpr int most_of(int a, int b) { return a > b ? a : b; }
+  static constexpr int work_bytes = warps * most_of(stages * stage_bytes, most_of(plain_bytes, Sums::join_bytes));
   static constexpr int query_pairs = D / 2 + 16;  // of a row; the padding spreads rows over the banks
-  static constexpr int shared_bytes = warps * warp_bytes + R * query_pairs * 4;
-  static_assert(stage_bytes % 512 == 0 && warp_bytes % 16 == 0);
+  static constexpr int shared_bytes = work_bytes + R * query_pairs * 4;
+  static_assert(tile % 128 == 0);  // whole items
+  static_assert(stage_bytes % 16 == 0 && plain_bytes % 16 == 0);
+  using Barriers = KiviBarriers<stages>;
+  using Ring = KiviRing<stages>;
 
-  // `states` [warps][R] and `grow` [R]: in shared memory.
-  __device__ KiviStream(const KiviArguments& arguments, uint8_t* shared, float2 (*states)[R], float* grow)
+  __device__ static Ring key_ring(uint8_t* shared, Barriers* barriers) {
+    return {barriers[0], shared_address(shared), warps * most_key_bytes};
+  }
+  __device__ static Ring value_ring(uint8_t* shared, Barriers* barriers) {
+    return {barriers[1], shared_address(shared) + stages * warps * most_key_bytes, warps * value_bytes};
+  }
+
+  // `states` [warps][R], `grow` [R] and `barriers` [2], of keys and of values: in shared memory.
+  __device__ KiviStream(const KiviArguments& arguments, uint8_t* shared, float2 (*states)[R], float* grow,
+                        Barriers* barriers)
       : k_(arguments), a_(arguments.decode), p_(arguments.places), shared_(shared), states_(states), growth_(grow),
-        lane_(threadIdx.x % 32), warp_(threadIdx.x / 32), g_(lane_ / 4), t_(lane_ % 4), own_(shared + warp_ * warp_bytes),
-        own_address_(shared_address(own_)), queries_(reinterpret_cast<uint32_t*>(shared + warps * warp_bytes)) {}
+        lane_(threadIdx.x % 32), warp_(threadIdx.x / 32), g_(lane_ / 4), t_(lane_ % 4), own_(shared + warp_ * plain_bytes),
+        own_address_(shared_address(own_)), queries_(reinterpret_cast<uint32_t*>(shared + work_bytes)),
+        keys_(key_ring(shared, barriers)), values_(value_ring(shared, barriers)) {}
 
-  __device__ void segment(int unit, int first_tile, int end_tile, int segment) {
-    unit_ = decode_unit<R>(a_, unit);
-    head_ = a_.pages.at(unit_.sequence, unit_.head);
-    stop_ = min(unit_.end, end_tile * tile);
-    const int base = first_tile * tile + warp_ * rows;
-    // Rows that every query sees, in both forms encoded; what only some see is masked in the tail.
-    const int seen = decode_visible(a_, unit_, unit_.row / a_.group).y;
-    const int full = min(min(head_.encoded_keys, head_.encoded_values), min(seen, stop_)) & ~(rows - 1);
-    pdl_wait();  // up to here only page tables and lengths were read
-    start(base);
-    const int steps_left = base < full ? (full - base + tile - 1) / tile : 0;
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      if (i < steps_left) {
-        locate();
-        issue(i);
-      } else {
-        cp_async_commit();
-      }
-    }
-    if (steps_left > 2) locate();
+  __device__ void segment(const KiviSegment& s, int number) {
+    unit_ = s.unit;
+    head_ = s.head;
+    stop_ = s.stop;
     share_queries();
     sums_.reset();
-    __syncthreads();  // the queries are there
+    workers_sync();  // the queries are there
     load_bounds();
-    if (steps_left > 0) run(steps_left);
-    __syncwarp();
+    consume(s.begin, s.full);
     sums_.template to_values<VB>(p_.group_shift);
+    workers_sync();  // the tail takes the place of the stages
     // Blocks of 16 rows go round the warps.
-    const int tail_begin = max(full, first_tile * tile);
 #pragma unroll 1
-    for (int key = tail_begin + warp_ * 16; key < stop_; key += warps * 16) tail(key);
-    __syncwarp();
-    sums_.join(a_, segment, unit_, states_, shared_, warp_bytes);
+    for (int key = s.full + warp_ * 16; key < stop_; key += warps * 16) tail(key);
+    workers_sync();
+    sums_.join(a_, number, unit_, states_, shared_, Sums::join_bytes);
+#if __CUDA_ARCH__ >= 900
+    bulk_copy_fence();
+#endif
   }
 
  private:
-  // ---- bringing encoded rows in
-
-  // Where this lane's pieces of 16 bytes of the warp's next step are in the streams; steps are the same number of pieces apart.
-  __device__ void start(int row) {
-    const int codes = 2 * key_block_bytes(), scales = 64 * used();
-    const int item = key_item(row), key_at = item + key_block(row), value_at = row / kBlockRows * p_.value_item;
-    key_pieces_ = (codes + scales) / 16;
-    all_pieces_ = key_pieces_ + 2 * p_.value_item / 16;
-    key_stride_ = (tile >> p_.group_shift) * p_.key_item / 16;
-    value_stride_ = tile / kBlockRows * p_.value_item / 16;
-#pragma unroll
-    for (int i = 0; i < chunks; i++) {
-      const int piece = i * 32 + lane_, byte = piece * 16;
-      const int at = byte < codes           ? key_at + byte
-                     : piece < key_pieces_ ? item + p_.key_scales + byte - codes
-                                           : value_at + byte - codes - scales;
-      at_[i] = (piece < all_pieces_ ? at : value_at) / 16;
-    }
-  }
-
-  // Looks up the pages of the next step, a step before they are needed.
-  __device__ void locate() {
-    const int shift = k_.page_shift - 4;
-    const uint32_t pieces = 1u << shift;
-#pragma unroll
-    for (int i = 0; i < chunks; i++) {
-      const bool key = is_key(i);
-      if (is_piece(i)) {
-        const uint32_t page = (key ? head_.encoded_key_pages : head_.encoded_value_pages)[at_[i] >> shift];
-        source_[i] = static_cast<uint64_t>(page) * pieces + (at_[i] & (pieces - 1));  // pools may exceed 64 GB
-      }
-      at_[i] += key ? key_stride_ : value_stride_;
-    }
-  }
-  // Whether piece i of this lane is of keys. Known to the compiler for most pieces, unless keys are pruned.
-  __device__ bool is_key(int i) const {
-    constexpr int whole = most_key_bytes / 16;
-    if (!Pruned && (i + 1) * 32 <= whole) return true;
-    if (!Pruned && i * 32 >= whole) return false;
-    return i * 32 + lane_ < (Pruned ? key_pieces_ : whole);
-  }
-  // Whether there is such a piece. Of values with larger groups some are missing; without a test their lanes bring the first
-  // piece again, to a place that nobody reads.
-  __device__ bool is_piece(int i) const { return !Pruned || i * 32 + lane_ < all_pieces_; }
+  __device__ static void workers_sync() { named_sync(1, 32 * W); }
 
   // Where the item of a row is in the keys' stream, and the row's block in the item.
   __device__ int key_item(int row) const { return p_.header + (row >> p_.group_shift) * p_.key_item; }
@@ -146,20 +98,6 @@ class KiviStream {
   }
   __device__ int used() const { return Pruned ? p_.used : steps; }
   __device__ int key_block_bytes() const { return Pruned ? p_.key_block : 2 * D * KB; }
-  // Of a stage: where scales of keys are, and values.
-  __device__ int scales_at() const { return 2 * key_block_bytes(); }
-  __device__ int values_at() const { return scales_at() + 64 * used(); }
-
-  __device__ void issue(int stage) const {
-#pragma unroll
-    for (int i = 0; i < chunks; i++) {
-      const int piece = i * 32 + lane_;
-      if (is_piece(i)) {
-        cp_async16(own_address_ + stage * stage_bytes + piece * 16, a_.pages.base + source_[i] * 16);
-      }
-    }
-    cp_async_commit();
-  }
 
   // ---- queries
 
@@ -203,7 +141,7 @@ class KiviStream {
       for (int i = 0; i < per_lane; i++) {
         const int c = lane_ + 32 * i;
         const int right = c % 16 < 8 ? 1 : KeyCodes<KB>::right;
-        to[i * 32 + c % 8 / 2 * 8 + c % 32 / 8 * 2 + c % 2] = __float2half_rn(ldexpf(x[i], -exponent) / right);
+        to[i * 32 + c % 8 / 2 * 8 + c % 16 / 8 * 4 + c % 32 / 16 * 2 + c % 2] = __float2half_rn(ldexpf(x[i], -exponent) / right);
       }
       if (lane_ == 0) growth_[row] = ldexpf(a_.scale, exponent);
     }
@@ -219,18 +157,12 @@ class KiviStream {
       }
     }
   }
-  // B fragments of the queries for steps c (even) and c + 1, in the order of the keys' scales.
+  // The queries of steps c (even) and c + 1: of left channels (columns 0 to 7 of a fragment) for both, then of right ones.
   __device__ uint4 query_fragments(int c, int n) const {
     return *reinterpret_cast<const uint4*>(queries_ + (n * 8 + g_) * query_pairs + c * 8 + t_ * 4);
   }
-  // Minima of keys for these steps as an A fragment.
-  __device__ uint4 minimum_fragments(const uint8_t* from, int c) const {
-    if (!Pruned || c + 1 < p_.used) return *reinterpret_cast<const uint4*>(from + c * 32 + t_ * 16);
-    const uint2 last = *reinterpret_cast<const uint2*>(from + c * 32 + t_ * 8);
-    return {last.x, 0u, last.y, 0u};
-  }
-  // Scales of keys for these steps.
-  __device__ uint4 scale_fragments(const uint8_t* from, int c) const {
+  // Scales of keys for these steps, or minima: left and right channels of the one, then of the other.
+  __device__ uint4 key_numbers(const uint8_t* from, int c) const {
     if (!Pruned || c + 1 < p_.used) return *reinterpret_cast<const uint4*>(from + c * 32 + t_ * 16);
     const uint2 last = *reinterpret_cast<const uint2*>(from + c * 32 + t_ * 8);
     return {last.x, last.y, 0u, 0u};
@@ -238,14 +170,17 @@ class KiviStream {
 
   // ---- 32 encoded rows at a time
 
-  __device__ void run(int count) {
+  __device__ void consume(int begin, int full) {
+    const int tiles = (full - begin + tile - 1) / tile, own = begin + warp_ * rows;
+    const int count = own < full ? (full - own + tile - 1) / tile : 0;
+    // Of this warp, in a stage: codes and scales of its keys, and its values.
+    const int item = (warp_ * rows >> p_.group_shift) * p_.key_item;
+    const uint8_t* codes = shared_ + item + key_block(warp_ * rows);
+    const uint8_t* scales = shared_ + item + p_.key_scales;
+    const uint8_t* items = shared_ + stages * warps * most_key_bytes + 2 * warp_ * p_.value_item;
     float s[2][N][4];
-    cp_async_wait<1>();
-    __syncwarp();
-    key_logits<2>(own_, own_ + scales_at(), s);
-    int stage = 0;
+    if (count > 0) next_logits(codes, scales, s);
     for (int i = 0; i < count; i++) {
-      const int next = stage + 1 == stages ? 0 : stage + 1;
       uint32_t p[2][N][2];
       sums_.weigh(s);
 #pragma unroll
@@ -253,47 +188,38 @@ class KiviStream {
 #pragma unroll
         for (int n = 0; n < N; n++) weight_fragment<__half>(s[b][n], p[b][n]);
       }
-      if constexpr (stages == 2) {  // no place to bring more in before these values are used
-        const uint8_t* now = own_ + stage * stage_bytes + values_at();
-        values(now, p[0]);
-        values(now + p_.value_item, p[1]);
-        __syncwarp();
-        if (i + 2 < count) bring(stage, i + 3 < count);
-        else cp_async_commit();
-        cp_async_wait<1>();
-        __syncwarp();
-        if (i + 1 < count) key_logits<2>(own_ + next * stage_bytes, own_ + next * stage_bytes + scales_at(), s);
-      } else {
-        __syncwarp();  // all lanes are done with the step before: its place is free
-        if (i + 2 < count) bring(next + 1 == stages ? 0 : next + 1, i + 3 < count);
-        else cp_async_commit();
-        cp_async_wait<1>();
-        __syncwarp();
-        const uint8_t* now = own_ + stage * stage_bytes + values_at();
-        key_logits<2>(own_ + next * stage_bytes, own_ + next * stage_bytes + scales_at(), s);
-        values(now, p[0]);
-        values(now + p_.value_item, p[1]);
-      }
-      stage = next;
+      if (i + 1 < count) next_logits(codes, scales, s);
+      const uint8_t* now = items + values_.wait();
+      values(now, p[0]);
+      values(now + p_.value_item, p[1]);
+      values_.leave();
     }
-    cp_async_wait<0>();
+    if (count < tiles) {  // the last tile has no rows for this warp
+      keys_.wait();
+      keys_.leave();
+      values_.wait();
+      values_.leave();
+    }
   }
-  // Brings the next step into a stage and looks up the pages of the one after it.
-  __device__ void bring(int stage, bool more) {
-    issue(stage);
-    if (more) locate();
+  __device__ void next_logits(const uint8_t* codes, const uint8_t* scales, float (&s)[2][N][4]) {
+    const uint32_t stage = keys_.wait();
+    key_logits<2>(codes + stage, scales + stage, s);
+    keys_.leave();
   }
 
-  // Logits of B blocks of 16 encoded keys, in base 2. s[b][n]: keys g, g + 8 of the block; rows 2t, 2t + 1 of n.
+  // Logits of B blocks of 16 encoded keys, in base 2 and less the reference of their rows (kivi_softmax.cuh). s[b][n]: keys g,
+  // g + 8 of the block; rows 2t, 2t + 1 of n.
   template <int B>
   __device__ void key_logits(const uint8_t* codes, const uint8_t* scales, float (&s)[B][N][4]) const {
     using Codes = KeyCodes<KB>;
-    float base[2][N][4];  // of even steps in c[0], c[1], of odd ones in c[2], c[3]
+    // Sums over minima. Those of left channels are rows g of a fragment and those of right channels its rows g + 8, so of the
+    // product with the left channels of the queries one half is of use, and of that with the right ones the other.
+    float left[N][4], right[N][4];
 #pragma unroll
     for (int n = 0; n < N; n++) {
 #pragma unroll
       for (int e = 0; e < 4; e++) {
-        base[0][n][e] = base[1][n][e] = 0;
+        left[n][e] = right[n][e] = 0;
 #pragma unroll
         for (int b = 0; b < B; b++) s[b][n][e] = 0;
       }
@@ -302,41 +228,45 @@ class KiviStream {
 #pragma unroll
     for (int c = 0; c < steps; c += 2) {
       if (Pruned && c >= p_.used) break;
-      const uint4 scale = scale_fragments(scales, c), low = minimum_fragments(scales + 32 * used(), c);
+      const uint4 scale = key_numbers(scales, c), low = key_numbers(scales + 32 * used(), c);
+      const uint32_t lows[4] = {low.x, low.y, low.z, low.w};
       uint4 q[N];
 #pragma unroll
-      for (int n = 0; n < N; n++) q[n] = query_fragments(c, n);
-      key_step<B>(codes, c, scale.x, scale.y, low, q, false, words, base[0], s);
+      for (int n = 0; n < N; n++) {
+        q[n] = query_fragments(c, n);
+        mma_m16n8k16<__half>(left[n], lows, q[n].x, q[n].y);
+        mma_m16n8k16<__half>(right[n], lows, q[n].z, q[n].w);
+      }
+      key_step<B>(codes, c, scale.x, scale.y, q, false, words, s);
       if (Pruned && c + 1 >= p_.used) break;
-      key_step<B>(codes, c + 1, scale.z, scale.w, low, q, true, words, base[1], s);
+      key_step<B>(codes, c + 1, scale.z, scale.w, q, true, words, s);
     }
 #pragma unroll
     for (int n = 0; n < N; n++) {
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const float offset = (base[0][n][e % 2] + base[1][n][e % 2 + 2]) * grow_[n][e % 2];
-        const float factor = (e < 2 ? Codes::upper : Codes::lower) * grow_[n][e % 2];
+      for (int i = 0; i < 2; i++) {
+        const float offset = (left[n][i] + Codes::right * right[n][i + 2]) * grow_[n][i] - sums_.reference[n][i];
+        const float upper = Codes::upper * grow_[n][i], lower = Codes::lower * grow_[n][i];
 #pragma unroll
-        for (int b = 0; b < B; b++) s[b][n][e] = s[b][n][e] * factor + offset;
+        for (int b = 0; b < B; b++) {
+          s[b][n][i] = s[b][n][i] * upper + offset;
+          s[b][n][i + 2] = s[b][n][i + 2] * lower + offset;
+        }
       }
     }
   }
 
   // One step of 16 channels of them; `second` of the two that q is for.
   template <int B>
-  __device__ void key_step(const uint8_t* codes, int c, uint32_t scale0, uint32_t scale1, uint4 low,
-                           const uint4 (&q)[N], bool second, KeyCodes<KB> (&words)[B], float (&base)[N][4],
-                           float (&s)[B][N][4]) const {
-    // Minima of the even step as rows g and of the odd one as rows g + 8; of either product one half is of use.
-    const uint32_t lows[4] = {low.x, low.y, low.z, low.w};
+  __device__ void key_step(const uint8_t* codes, int c, uint32_t scale0, uint32_t scale1, const uint4 (&q)[N], bool second,
+                           KeyCodes<KB> (&words)[B], float (&s)[B][N][4]) const {
     uint32_t a[B][4];
 #pragma unroll
     for (int b = 0; b < B; b++) words[b].load(codes + b * key_block_bytes(), c, used(), lane_, a[b]);
 #pragma unroll
     for (int n = 0; n < N; n++) {
-      const uint32_t q0 = second ? q[n].z : q[n].x, q1 = second ? q[n].w : q[n].y;
-      mma_m16n8k16<__half>(base[n], lows, q0, KeyCodes<KB>::right == 1 ? q1 : multiply_pairs(q1, kSixteen));
-      const uint32_t b0 = multiply_pairs(q0, scale0), b1 = multiply_pairs(q1, scale1);
+      const uint32_t b0 = multiply_pairs(second ? q[n].y : q[n].x, scale0);
+      const uint32_t b1 = multiply_pairs(second ? q[n].w : q[n].z, scale1);
 #pragma unroll
       for (int b = 0; b < B; b++) mma_m16n8k16<__half>(s[b][n], a[b], b0, b1);
     }
@@ -446,7 +376,7 @@ class KiviStream {
         multiply_plain(s[0][n], a, b0, b1);
       }
 #pragma unroll
-      for (int e = 0; e < 4; e++) s[0][n][e] *= a_.scale;
+      for (int e = 0; e < 4; e++) s[0][n][e] = s[0][n][e] * a_.scale - sums_.reference[n][e % 2];
     }
   }
 
@@ -504,12 +434,10 @@ class KiviStream {
   DecodeUnit unit_;
   accel_kv_head head_;
   int stop_;  // keys of this segment end here
-  int key_pieces_, all_pieces_, key_stride_, value_stride_;
-  uint32_t at_[chunks];
-  uint64_t source_[chunks];  // where they are in the pool, in units of 16 bytes
   float grow_[N][2];  // growth_ of rows 2t, 2t + 1
   int last_[N][2];    // keys that these rows see end here
   Sums sums_;
+  Ring keys_, values_;
 };
 
 }  // namespace accel_kivi

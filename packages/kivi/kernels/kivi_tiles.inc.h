@@ -249,8 +249,8 @@ class Attend {
     const int n = l_.channels();
     const int64_t item = kv_.encoded_key.header + first / l_.group * l_.key_item_bytes();
     const uint8_t* bytes = stream_bytes(kv_, head_.encoded_key_pages, item, l_.key_item_bytes(), room_);
-    load_key_numbers(bytes + l_.key_scales(), false, scale_);
-    load_key_numbers(bytes + l_.key_minima(), true, low_);
+    load_key_numbers(bytes + l_.key_scales(), scale_);
+    load_key_numbers(bytes + l_.key_minima(), low_);
     decode(bytes + first % l_.group / kBlockRows * l_.key_block_bytes(), l_.key_bits, n / 16, [&](int p, int second) {
       const int chunk = (p / 4 * 2 + (p >> 1 & 1)) * 2 + second;
       return Quad{tile_ + chunk * 64 + (p & 1) * kLanes, scale_ + 4 * chunk, low_ + 4 * chunk};
@@ -380,13 +380,10 @@ class Attend {
       }
     }
   }
-  // Those of keys: of two steps together, which minima take turns, and of a step that is left over.
-  void load_key_numbers(const uint8_t* halves, bool minima, float* to) {
+  // Those of keys: of two steps together, and of a step that is left over.
+  void load_key_numbers(const uint8_t* halves, float* to) {
     const int n = l_.channels(), two = n / 32 * 32;
     load_laced(halves, two, 8, to);
-    for (int i = 0; minima && i < two; i += 32) {
-      for (int k = 0; k < 8; ++k) std::swap(to[i + 8 + k], to[i + 16 + k]);
-    }
     if (two < n) load_laced(halves + 2 * two, n - two, 4, to + two);
   }
 

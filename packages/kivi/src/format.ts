@@ -32,7 +32,7 @@ export function kiviFormat(
     idleRows: guarded ? residual : residual - 1,
     slowKernels: {
       kivi_attention_reference:
-        'attention over packed rows ran on the plain kernel, because the fast one takes head dimensions of 64 and 128, groups of 32 and more, equal bits for keys and values, pages of a power of two bytes, and needs 90 to 150 KB of shared memory a block',
+        'attention over packed rows ran on the plain kernel, because the fast one takes head dimensions of 64 and 128, groups of 32 and more, equal bits for keys and values, pages of a power of two bytes from 2048 on, and needs up to 150 KB of shared memory a block',
     },
     encode: (call) => {
       kiviEncode(call, layout);

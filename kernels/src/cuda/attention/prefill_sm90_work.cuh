@@ -14,7 +14,7 @@
 #define ACCEL_CUDA_ATTENTION_PREFILL_SM90_WORK_CUH
 
 #include "cuda/attention/attention.h"
-#include "cuda/common/mbarrier.cuh"
+#include "accel/mbarrier.cuh"
 
 namespace accel::cuda::prefill {
 

@@ -13,7 +13,7 @@
 
 #include <cstdint>
 
-#include "cuda/common/mbarrier.cuh"
+#include "accel/mbarrier.cuh"
 
 namespace accel::cuda {
 

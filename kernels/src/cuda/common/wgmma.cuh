@@ -20,7 +20,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "cuda/common/mbarrier.cuh"
+#include "accel/mbarrier.cuh"
 
 namespace accel::cuda {
 

@@ -6,7 +6,7 @@
 #ifndef ACCEL_CUDA_SIGNALS_SM90_WORK_CUH
 #define ACCEL_CUDA_SIGNALS_SM90_WORK_CUH
 
-#include "cuda/common/mbarrier.cuh"
+#include "accel/mbarrier.cuh"
 #include "cuda/ops/columns.cuh"
 
 namespace accel::cuda::columns {
