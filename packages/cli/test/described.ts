@@ -33,6 +33,7 @@ export const think: ChannelsPart<'think', 'observedWindow'> & { readonly pairAli
     pairAligned: false,
     packedRows: 'reencode',
     observe: 32,
+    recent: 32,
     kept: onlyDescribed,
     header: onlyDescribed,
     format: onlyDescribed,

@@ -89,8 +89,8 @@ describe('format', () => {
   });
 
   it('keeps a key plain unless told otherwise', () => {
-    const format = (options: KiviOptions): ReturnType<typeof kiviFormat> =>
-      kiviFormat(settingsFrom(options), { spec: GQA, channels: 128, header: 0 });
+    const format = (options: KiviOptions, recent?: number): ReturnType<typeof kiviFormat> =>
+      kiviFormat(settingsFrom(options), { spec: GQA, channels: 128, header: 0, recent });
     expect(format({ residual: 64 })).toMatchObject({
       rules: { keys: { block: 64, keep: 1 }, values: { block: 1, keep: 64 } },
       encodes: 'everyStep',
@@ -101,6 +101,12 @@ describe('format', () => {
       idleRows: 63,
     });
     expect(format({ residual: 64 }).key).not.toBe(format({ residual: 64, guarded: false }).key);
+    expect(format({ residual: 64 }, 0)).toMatchObject({ rules: { keys: { block: 64, keep: 1 } } });
+    // A channels part wants its newest keys whole.
+    expect(format({ residual: 64, guarded: false }, 32)).toMatchObject({
+      rules: { keys: { block: 64, keep: 32 }, values: { block: 1, keep: 64 } },
+      idleRows: 95,
+    });
   });
 
   it('refuses a head that is not whole groups', () => {

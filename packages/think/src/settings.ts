@@ -7,8 +7,8 @@ export interface ThinkOptions {
   /** Share of key channels that old rows lose, from 0 up to but not including 1. Default 0.4. */
   readonly ratio?: number;
   /**
-   * Newest rows of the prompt whose keys keep all channels; those of later tokens do so too. Default 32. Without effect beside a
-   * codec, whose residual decides which keys stay plain; then keys of later tokens lose channels as well, once they are packed.
+   * Newest rows of the prompt whose keys keep all channels; those of later tokens do so too. Default 32. Beside a codec keys of later
+   * tokens lose channels as well, once they are packed; it leaves so many newest keys plain, at every step.
    */
   readonly recent?: number;
   /** Last queries of the prompt that say how much a channel matters. Default 32. */

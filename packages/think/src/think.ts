@@ -13,7 +13,7 @@ export type ThinkPart = ChannelsPart<'think', 'observedWindow'> & {
 /**
  * ThinK (Xu et al., ICLR 2025, arXiv 2407.21018). When a layer has finished the first prompt and its rows are chosen, its keys
  * lose, kv head by kv head, the channels in which the last queries and the keys have the least energy; the newest rows and all
- * that come later keep theirs. Beside a codec the keys that are plain keep theirs, and any key loses channels when it is packed.
+ * that come later keep theirs. Beside a codec any key loses channels when it is packed, and the newest are not packed.
  * Values are untouched. Memory of the lost channels is freed.
  *
  * @throws AccelError `ERR_ACCEL_POLICY` for an option that is out of range, for example a ratio of 1
@@ -31,6 +31,7 @@ export function think(options: ThinkOptions = {}): ThinkPart {
     pairAligned: false,
     packedRows: 'forbidden',
     observe: settings.observe,
+    recent: settings.recent,
     options: settings,
     kept: (spec) => channelsOf(settings, spec),
     header: (spec) => headerBytes(channelsOf(settings, spec)),

@@ -204,11 +204,26 @@ describeDevices('ThinK with KIVI', (device) => {
       for await (const _ of sequence.generate({ maxTokens: 70, ignoreEos: true }));
       await sequence.append(tokens.subarray(0, 50));
       if (policy.parts.length < 2) continue;
-      expect(sequence.state.kv.encodedRows(0, 0).keys).toBe(4000);
+      // Of 4020 rows the newest 32 are whole, as without a codec.
+      expect(sequence.state.kv.encodedRows(0, 0).keys).toBe(3968);
       expect(sequence.receipt().parts.every(({ acted }) => acted > 0)).toBe(true);
     }
     const [thin = 0, packed = 0, both = 0] = shares;
     expect(both).toBeLessThan(packed);
     expect(packed).toBeLessThan(thin);
+  });
+
+  it.each([
+    { recent: 32, keys: 96 },
+    { recent: 20, keys: 96 },
+    // As published: a whole residual is packed, with the newest key.
+    { recent: 0, keys: 128 },
+  ])('leaves the newest $recent keys plain when a residual is full', async ({ recent, keys }) => {
+    using checkpoint = writeTinyCheckpoint({ headDim: 64 });
+    using model = await loadModel(checkpoint.path, { device, dtype: 'float32', kvBytes: 64 << 20 });
+    const codec = kivi({ bits: 4, residual: 32, guarded: false });
+    using sequence = model.sequence({ policy: compose(think({ recent }), codec), strict: true });
+    await sequence.append(byteTokens(128, 4));
+    expect(sequence.state.kv.encodedRows(1, 0)).toEqual({ keys, values: 96 });
   });
 });

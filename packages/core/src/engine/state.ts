@@ -146,5 +146,6 @@ function rowFormat({ spec, dtype }: Runtime, parts: PolicyParts): RowFormat | un
     dtype,
     channels: channels?.kept(spec) ?? spec.headDim,
     header: channels?.header(spec) ?? 0,
+    recent: channels?.recent ?? 0,
   });
 }

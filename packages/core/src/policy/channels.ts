@@ -19,6 +19,8 @@ export interface ChannelsPart<Id extends string = string, N extends Signal = Sig
   readonly packedRows: PackedRows;
   /** Last queries of a prompt that it gets to see. */
   readonly observe: number;
+  /** Newest rows whose keys keep all channels. A codec beside this part leaves them plain. */
+  readonly recent: number;
   /** Channels that keys keep. */
   kept(spec: ModelSpec): number;
   /** Bytes that the list of kept channels takes in front of a head's encoded keys, a multiple of 16. */

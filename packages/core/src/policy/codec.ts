@@ -26,6 +26,8 @@ export interface CodecSetup {
   readonly channels: number;
   /** Bytes in front of a head's encoded keys in which a channels part lists the channels. */
   readonly header: number;
+  /** Newest rows whose keys are not to be encoded, because a channels part wants them whole; 0 without one. */
+  readonly recent: number;
 }
 
 /**

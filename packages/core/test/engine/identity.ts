@@ -105,6 +105,7 @@ export function marking(options: IdentityOptions): ChannelsPart<'marking', 'obse
     pairAligned: true,
     packedRows: 'forbidden',
     observe: 3,
+    recent: 0,
     kept: ({ headDim }) => headDim,
     header: () => 32,
     format: ({ spec, dtype }) =>

@@ -118,6 +118,7 @@ function think<A extends boolean>(
     pairAligned,
     packedRows: 'reencode',
     observe: 32,
+    recent: 32,
     kept: onlyDescribed,
     header: onlyDescribed,
     format: onlyDescribed,
