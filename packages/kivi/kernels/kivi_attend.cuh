@@ -18,8 +18,8 @@ int attend_2_2(const accel_call* call, const KiviArguments& a, int packed);
 int attend_4_4(const accel_call* call, const KiviArguments& a, int packed);
 int attend_8_8(const accel_call* call, const KiviArguments& a, int packed);
 
-// A block is W warps that work and a warpgroup of which two bring rows in. On sm_90a that group hands most of its registers to
-// the others (PTX ISA, setmaxnreg: by warpgroup, from what the block was launched with).
+// A block is W warps that work and a warpgroup that brings rows in, two of its warps or all. On sm_90a that group hands most of
+// its registers to the others (PTX ISA, setmaxnreg: by warpgroup, from what the block was launched with).
 constexpr int kBringing = 4, kFewRegisters = 40;
 __host__ __device__ constexpr int threads_of(int warps) { return 32 * (warps + kBringing); }
 __host__ __device__ constexpr int registers_of(int warps) {
@@ -30,7 +30,8 @@ __host__ __device__ constexpr int registers_of(int warps) {
 template <int D, int KB, int VB, int N, int W, bool Pruned>
 __global__ void __launch_bounds__(threads_of(W), 1) attend_split(const __grid_constant__ KiviArguments a) {
   using Stream = KiviStream<D, KB, VB, N, W, Pruned>;
-  constexpr int R = Stream::R, bringing = 2, all = 32 * (W + bringing);
+  constexpr int R = Stream::R, bringing = 2 * kBringers, all = 32 * (W + bringing);
+  static_assert(bringing <= kBringing);
   extern __shared__ __align__(1024) uint8_t shared[];
   __shared__ float2 states[W][R];
   __shared__ float grow[R];
@@ -63,13 +64,14 @@ __global__ void __launch_bounds__(threads_of(W), 1) attend_split(const __grid_co
     give_registers<kFewRegisters>();
 #endif
     if (warp < W + bringing) {
-      const bool keys = warp == W;
+      const bool keys = (warp - W) % 2 == 0;
+      const int own = (warp - W) / 2;
       auto ring = keys ? Stream::key_ring(shared, barriers) : Stream::value_ring(shared, barriers);
       decode_segments<R>(a.decode, [&](int unit, int first_tile, int end_tile, int) {
         const auto segment = KiviSegment::of<R>(a.decode, unit, first_tile, end_tile);
         pdl_wait();
-        if (keys) bring_keys(a, segment, ring);
-        else bring_values(a, segment, ring);
+        if (keys) bring_keys(a, segment, ring, own);
+        else bring_values(a, segment, ring, own);
         named_sync(2, all);
       });
     }

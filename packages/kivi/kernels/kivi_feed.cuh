@@ -1,10 +1,10 @@
-// Tiles of encoded rows on their way from a head's pages into shared memory. Two warps of a block bring them, one the keys and
-// one the values, and others read them, from a ring of stages each: so the keys of a tile can come while values of the one
+// Tiles of encoded rows on their way from a head's pages into shared memory. Some warps of a block bring them, keys and values
+// apart, and others read them, from a ring of stages each: so the keys of a tile can come while values of the one
 // before are still in use (the producers and consumers of CUTLASS's Hopper kernels). A tile is whole items, so it is one range
 // of the stream, which pages cut into pieces.
 //
 // Two barriers a stage: `full` counts the bytes, `empty` the consumer warps that are done. On sm_90 a piece is one bulk copy;
-// before it lanes copy 16 bytes each, which is right but was never tuned.
+// before it two warps a ring copy 16 bytes a lane, which was tried for being right, but not tuned.
 #ifndef ACCEL_KIVI_FEED_CUH
 #define ACCEL_KIVI_FEED_CUH
 
@@ -15,6 +15,12 @@ namespace accel_kivi {
 
 // A range touches fewer pages than a warp has lanes; see `supports`.
 constexpr int kLeastPageBytes = 2048;
+// Warps that bring into one ring.
+#if __CUDA_ARCH__ >= 900
+constexpr int kBringers = 1;
+#else
+constexpr int kBringers = 2;
+#endif
 
 template <int stages>
 struct KiviBarriers {
@@ -26,7 +32,7 @@ struct KiviBarriers {
 #if __CUDA_ARCH__ >= 900
       mbarrier_init(full + s, 1);
 #else
-      mbarrier_init(full + s, 32);
+      mbarrier_init(full + s, 32 * kBringers);
 #endif
       mbarrier_init(empty + s, consumers);
     }
@@ -41,8 +47,9 @@ class KiviRing {
       : full_(shared_address(barriers.full)), empty_(shared_address(barriers.empty)), memory_(memory),
         stage_bytes_(stage_bytes) {}
 
-  // For the producer, all lanes: bytes [at, at + bytes) of a stream into the next stage, once it is free.
-  __device__ void bring(const KvPages& kv, int page_shift, const int32_t* pages, uint32_t at, uint32_t bytes) {
+  // For producers, all lanes: bytes [at, at + bytes) of a stream into the next stage, once it is free; of these the share of
+  // warp `own` of kBringers.
+  __device__ void bring(const KvPages& kv, int page_shift, const int32_t* pages, uint32_t at, uint32_t bytes, int own) {
     const int lane = threadIdx.x % 32;
     const uint32_t last = (at + bytes - 1) >> page_shift, number = (at >> page_shift) + lane;
     const uint32_t begin = max(at, number << page_shift), end = min(at + bytes, (number + 1) << page_shift);
@@ -55,9 +62,10 @@ class KiviRing {
       bulk_copy(to + begin - at, kv.base + (page << page_shift) + (begin - (number << page_shift)), end - begin, full);
     }
 #else
-    for (uint32_t i = lane * 16; i < bytes; i += 512) {
-      const uint32_t byte = at + i, own = byte >> page_shift;
-      cp_async16(to + i, kv.base + (static_cast<uint64_t>(pages[own]) << page_shift) + (byte - (own << page_shift)));
+#pragma unroll 4
+    for (uint32_t i = (own * 32 + lane) * 16; i < bytes; i += 512 * kBringers) {
+      const uint32_t byte = at + i, its = byte >> page_shift;
+      cp_async16(to + i, kv.base + (static_cast<uint64_t>(pages[its]) << page_shift) + (byte - (its << page_shift)));
     }
     cp_async_arrive(full);
 #endif
@@ -107,23 +115,23 @@ struct KiviSegment {
   }
 };
 
-// Brings the tiles of a segment. All lanes of one warp.
+// Brings the tiles of a segment, or a warp's share of them. All lanes of the warp.
 template <int stages>
-__device__ void bring_keys(const KiviArguments& k, const KiviSegment& s, KiviRing<stages>& ring) {
+__device__ void bring_keys(const KiviArguments& k, const KiviSegment& s, KiviRing<stages>& ring, int own) {
   const KiviPlaces& p = k.places;
   for (int row = s.begin; row < s.full; row += k.decode.tile) {
     const int group = row >> p.group_shift;
     const int end = (min(row + k.decode.tile, s.full) + (1 << p.group_shift) - 1) >> p.group_shift;
     ring.bring(k.decode.pages, k.page_shift, s.head.encoded_key_pages, p.header + group * p.key_item,
-               (end - group) * p.key_item);
+               (end - group) * p.key_item, own);
   }
 }
 template <int stages>
-__device__ void bring_values(const KiviArguments& k, const KiviSegment& s, KiviRing<stages>& ring) {
+__device__ void bring_values(const KiviArguments& k, const KiviSegment& s, KiviRing<stages>& ring, int own) {
   for (int row = s.begin; row < s.full; row += k.decode.tile) {
     const int first = row / kBlockRows, end = min(row + k.decode.tile, s.full) / kBlockRows;
     ring.bring(k.decode.pages, k.page_shift, s.head.encoded_value_pages, first * k.places.value_item,
-               (end - first) * k.places.value_item);
+               (end - first) * k.places.value_item, own);
   }
 }
 

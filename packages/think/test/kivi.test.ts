@@ -43,7 +43,7 @@ class Pair implements Disposable {
     const whole = spec as Parameters<ReturnType<typeof think>['kept']>[0];
     this.kept = part?.kept(whole) ?? dim;
     const header = part?.header(whole) ?? 0;
-    this.format = codec.format({ spec: whole, dtype, channels: this.kept, header });
+    this.format = codec.format({ spec: whole, dtype, channels: this.kept, header, recent: 0 });
     this.cache = new TestCache(device, {
       heads,
       headDim: dim,

@@ -43,7 +43,7 @@ const POLICIES = {
 
 function codec(bits) {
   const part = kivi({ bits, group: 32, residual: 128 });
-  return part.format({ spec, dtype, channels: headDim, header: 0 });
+  return part.format({ spec, dtype, channels: headDim, header: 0, recent: 0 });
 }
 
 export async function codecsBench(run) {
