@@ -129,12 +129,10 @@ int run(const accel_call* call, KiviArguments k, int packed) {
 template <int D, int KB, int VB>
 int attend_rows(const accel_call* call, const KiviArguments& a, int packed) {
   constexpr int most = KB <= 4 ? 12 : 8;
-  const int device = call->device.index;
-  if (a.places.header != 0) {
-    if (fits<D, KB, VB, 1, most, true>(device)) return run<D, KB, VB, 1, most, true>(call, a, packed);
-    return run<D, KB, VB, 1, 8, true>(call, a, packed);  // cards with 99 KB a block
+  if (a.places.header != 0) return run<D, KB, VB, 1, most, true>(call, a, packed);
+  if (packed <= 8 && fits<D, KB, VB, 1, most, false>(call->device.index)) {
+    return run<D, KB, VB, 1, most, false>(call, a, packed);
   }
-  if (packed <= 8 && fits<D, KB, VB, 1, most, false>(device)) return run<D, KB, VB, 1, most, false>(call, a, packed);
   return run<D, KB, VB, 2, 8, false>(call, a, packed);
 }
 
