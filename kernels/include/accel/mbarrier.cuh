@@ -1,4 +1,4 @@
-// Barriers in shared memory and named barriers; what TMA and registers have to do with is of sm_90.
+// Barriers in shared memory and named barriers, from sm_80 on; copies of TMA, and handing registers over, from sm_90 on.
 //
 // An mbarrier counts the arrivals of a phase and the bytes that TMA copies still owe it. The phase completes when both
 // reach zero; then the next phase starts with the same count. A wait names the parity of the phase it waits for, so a
@@ -37,33 +37,25 @@ __device__ inline void mbarrier_arrive_expect(uint64_t* barrier, uint32_t bytes)
 
 // Returns when the phase with this parity is complete. try_wait suspends the thread for a while by itself; sm_80 has only
 // test_wait, which does not.
-__device__ inline void mbarrier_wait(uint32_t barrier, uint32_t parity) {
 #if __CUDA_ARCH__ >= 900
-  asm volatile(
-      "{\n"
-      ".reg .pred complete;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 complete, [%0], %1;\n"
-      "@complete bra done;\n"
-      "bra again;\n"
-      "done:\n"
-      "}\n" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
+#define ACCEL_MBARRIER_TEST "mbarrier.try_wait.parity.shared::cta.b64"
 #else
+#define ACCEL_MBARRIER_TEST "mbarrier.test_wait.parity.shared.b64"
+#endif
+__device__ inline void mbarrier_wait(uint32_t barrier, uint32_t parity) {
   asm volatile(
       "{\n"
       ".reg .pred complete;\n"
-      "again:\n"
-      "mbarrier.test_wait.parity.shared.b64 complete, [%0], %1;\n"
+      "again:\n" ACCEL_MBARRIER_TEST
+      " complete, [%0], %1;\n"
       "@complete bra done;\n"
       "bra again;\n"
       "done:\n"
       "}\n" ::"r"(barrier),
       "r"(parity)
       : "memory");
-#endif
 }
+#undef ACCEL_MBARRIER_TEST
 __device__ inline void mbarrier_wait(uint64_t* barrier, uint32_t parity) { mbarrier_wait(shared_address(barrier), parity); }
 
 // Arrives once the copies of cp.async that this thread has started are there. For barriers that count all lanes.

@@ -123,8 +123,8 @@ int run(const accel_call* call, KiviArguments k, int packed) {
   return launched(call);
 }
 
-// More warps hide more latency, but take more memory; beyond 132 KB the kernels around this one would need another division
-// of the multiprocessor than it does. 8 bits at 128 channels are beyond it (147 KB) with 8 warps; fewer were not tried. 16
+// More warps hide more latency, but take more memory; beyond 132 KiB the kernels around this one would need another division
+// of the multiprocessor than it does. 8 bits at 128 channels are beyond it (147 KiB) with 8 warps; fewer were not tried. 16
 // warps of 2 bits have too few registers.
 template <int D, int KB, int VB>
 int attend_rows(const accel_call* call, const KiviArguments& a, int packed) {

@@ -4,7 +4,7 @@
 // of the stream, which pages cut into pieces.
 //
 // Two barriers a stage: `full` counts the bytes, `empty` the consumer warps that are done. On sm_90 a piece is one bulk copy;
-// before it two warps a ring copy 16 bytes a lane, which was tried for being right, but not tuned.
+// before it two warps a ring copy 16 bytes a lane, which is tested, but was not tuned.
 #ifndef ACCEL_KIVI_FEED_CUH
 #define ACCEL_KIVI_FEED_CUH
 

@@ -13,8 +13,8 @@
 #ifndef ACCEL_CUDA_ATTENTION_PREFILL_SM90_WORK_CUH
 #define ACCEL_CUDA_ATTENTION_PREFILL_SM90_WORK_CUH
 
-#include "cuda/attention/attention.h"
 #include "accel/mbarrier.cuh"
+#include "cuda/attention/attention.h"
 
 namespace accel::cuda::prefill {
 
