@@ -10,6 +10,7 @@ import type { KvArg } from './kv-arg.js';
 import type { Stream } from './stream.js';
 import type { Tensor } from './tensor.js';
 
+export * from './block-ops.js';
 export * from './tally-ops.js';
 export * from './transfer-ops.js';
 
@@ -155,6 +156,8 @@ export interface ColumnSumsOptions extends ScoreOptions {
   readonly accumulate?: boolean;
   /** `[begin, end)`: only these columns are written. Default all. */
   readonly range?: readonly [begin: number, end: number];
+  /** The mask of {@link blockSparseAttention} that `lse` comes from: only pairs in its blocks count. Default all. */
+  readonly mask?: Tensor;
 }
 
 /**
@@ -172,9 +175,10 @@ export function columnSums(
   kv: KvArg,
   options: ColumnSumsOptions,
 ): void {
-  const { scale, reduce, accumulate = false, range } = options;
+  const { scale, reduce, accumulate = false, range, mask = null } = options;
   const ranges = range === undefined ? NO_RANGES : Int32Array.from(range);
-  stream.run(op('column_sums'), out, q, lse, kv, scale, REDUCE[reduce], Number(accumulate), ranges);
+  const add = Number(accumulate);
+  stream.run(op('column_sums'), out, q, lse, kv, scale, REDUCE[reduce], add, ranges, mask);
 }
 
 /** Options of {@link topk}. */
@@ -325,4 +329,12 @@ export function ropeAppend(
   interleaved = false,
 ): void {
   stream.run(op('rope_append'), q, k, v, kv, table, positions, lens, Number(interleaved));
+}
+
+/**
+ * Writes the device's time, for durations of what runs on a stream between two calls: nothing waits.
+ * @param out float64 `[1]`, seconds since some moment; a GPU's clock ticks about once a microsecond
+ */
+export function clock(stream: Stream, out: Tensor): void {
+  stream.run(op('clock'), out);
 }

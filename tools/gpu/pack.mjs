@@ -44,6 +44,7 @@ const SHARED = [
   'golden/needle',
   'golden/cakekv',
   'golden/cam',
+  'golden/flexprefill',
   'golden/h2o',
   'golden/kivi',
   'golden/l2compress',
@@ -51,6 +52,7 @@ const SHARED = [
   'golden/snapkv',
   'golden/streamingllm',
   'golden/think',
+  'golden/xattention',
   'golden/tokenizers',
   'models/needle-7m/tokenizer.json',
 ];

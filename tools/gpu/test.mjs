@@ -23,6 +23,8 @@ const PROJECTS = [
   'cam',
   'kivi',
   'think',
+  'flexprefill',
+  'xattention',
   'cli',
   'testkit',
 ];

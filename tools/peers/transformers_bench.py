@@ -51,7 +51,7 @@ def decode(model, out, cache, position):
     return statistics.median(times[WARM:])
 
 
-def measure(model, length):
+def measure(model, length, prefill_only):
     ids = tokens(length, model.config.vocab_size)
     shape = f"{length} tokens"
     torch.cuda.reset_peak_memory_stats()
@@ -62,6 +62,8 @@ def measure(model, length):
         times.append(1000 * spent)
     ms = statistics.median(times)
     emit(name="transformers prefill", batch=1, length=length, shape=shape, ms=ms, tokensPerSecond=1000 * length / ms)
+    if prefill_only:
+        return
     ms = decode(model, out, cache, length)
     peak = torch.cuda.max_memory_allocated()
     emit(name="transformers decode", batch=1, length=length, shape=shape, ms=ms, tokensPerSecond=1000 / ms, peakBytes=peak)
@@ -83,6 +85,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--lengths", default="4096")
     parser.add_argument("--seconds", type=float, default=300, help="start no length after this")
+    parser.add_argument("--prefill-only", action="store_true", help="no decode steps")
     args = parser.parse_args()
     started = time.perf_counter()
     spent, model = seconds(
@@ -102,7 +105,7 @@ def main():
                 emit(name="transformers", length=length, skipped=f"{left:.0f} s left, {need:.0f} needed")
                 continue
             try:
-                measure(model, length)
+                measure(model, length, args.prefill_only)
             except torch.cuda.OutOfMemoryError as error:
                 emit(name="transformers", length=length, skipped=str(error).splitlines()[0])
             torch.cuda.empty_cache()

@@ -1,7 +1,8 @@
-/** Every method that evicts, allots or merges, at the same number of rows a head; then formats of stored rows, and both. */
+/** Every method that evicts, allots or merges, at the same number of rows a head; formats of stored rows, and both; sparse prefill. */
 import { cakekv } from '@accel/cakekv';
 import { cam } from '@accel/cam';
 import { compose, full } from '@accel/core';
+import { flexprefill } from '@accel/flexprefill';
 import { h2o } from '@accel/h2o';
 import { kivi } from '@accel/kivi';
 import { l2compress } from '@accel/l2compress';
@@ -9,6 +10,7 @@ import { pyramidkv } from '@accel/pyramidkv';
 import { snapkv } from '@accel/snapkv';
 import { streamingllm } from '@accel/streamingllm';
 import { think } from '@accel/think';
+import { xattention } from '@accel/xattention';
 
 /**
  * @param {number} tokens rows kept for each layer and head, on average over layers
@@ -43,6 +45,21 @@ export function methods(tokens, pool) {
     {
       name: 'H2O+KIVI-4',
       policy: compose(h2o({ budget, evicts: 'prefillEnd' }), packed(4)),
+    },
+    // With the options of their papers, whatever the budget: these leave the cache alone.
+    { name: 'XAttention', policy: compose(xattention({ stride: 16, threshold: 0.9 })) },
+    { name: 'XAttention-8', policy: compose(xattention({ stride: 8, threshold: 0.9 })) },
+    {
+      name: 'FlexPrefill',
+      policy: compose(flexprefill({ gamma: 0.95, tau: 0.1, minBudget: 1024 })),
+    },
+    {
+      name: 'XAttention+SnapKV',
+      policy: compose(xattention({ stride: 16, threshold: 0.9 }), votes()),
+    },
+    {
+      name: 'FlexPrefill+KIVI-8',
+      policy: compose(flexprefill({ gamma: 0.95, tau: 0.1, minBudget: 1024 }), packed(8)),
     },
   ];
 }

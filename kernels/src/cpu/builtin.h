@@ -19,6 +19,9 @@ OpTable rope_ops();         // ops/rope.cc: rope_table, rope, rope_append
 OpTable kv_ops();           // ops/kv.cc: kv_append, kv_gather, kv_read
 OpTable kv_transfer_ops();  // ops/kv_transfer.cc: kv_export, kv_import, kv_check
 OpTable attention_ops();    // ops/attention.cc: attention
+OpTable block_sparse_ops(); // ops/block_sparse.cc: block_sparse_attention
+OpTable block_mass_ops();   // ops/block_mass.cc: block_mass
+OpTable clock_ops();        // ops/clock.cc: clock
 OpTable kv_remove_ops();    // ops/kv_remove.cc: kv_remove
 OpTable signal_ops();       // ops/signals.cc: observe_scores, column_sums
 OpTable tally_ops();        // ops/tallies.cc: tally_add, tally_step, tally_read, tally_write

@@ -18,7 +18,10 @@ struct OpKernels {
 
 OpKernels linear_kernels();       // gemm/: linear, linear_group, gated_linear
 OpKernels attention_kernels();    // attention/: attention
+OpKernels block_sparse_kernels(); // attention/block_sparse.cu: block_sparse_attention
+OpKernels clock_kernels();        // ops/clock.cu: clock
 OpKernels signal_kernels();       // ops/signals.cu: observe_scores, column_sums
+OpKernels block_mass_kernels();   // ops/block_mass.cu: block_mass
 OpKernels elementwise_kernels();  // ops/elementwise.cu: embedding, rmsnorm, swiglu, add, cast, gather_rows, count_nonfinite
 OpKernels rope_kernels();         // ops/rope.cu: rope_table, rope, rope_append
 OpKernels kv_kernels();           // ops/kv.cu: kv_append, kv_gather, kv_read

@@ -173,7 +173,7 @@ class Suite {
         std::vector<accel_arg> args = {arg(&o.tensor), arg(&queries_view.tensor)};
         if (strcmp(op, "column_sums") == 0) args.push_back(arg(&lse_view.tensor));
         args.insert(args.end(), {arg(&cache.kv), arg(static_cast<double>(1 / sqrt(head_dim))), arg(int64_t{reduce})});
-        if (strcmp(op, "column_sums") == 0) args.insert(args.end(), {arg(int64_t{kind.accumulate}), arg(range)});
+        if (strcmp(op, "column_sums") == 0) args.insert(args.end(), {arg(int64_t{kind.accumulate}), arg(range), arg(static_cast<const accel_tensor*>(nullptr))});
         if (!host_.run(args, op_named(cuda::signal_kernels(), op))) {
           report(name, op, false, host_.error);
           continue;

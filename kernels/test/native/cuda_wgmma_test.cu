@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cuda/attention/prefill_sm90_consumer.cuh"
-#include "cuda/common/tma.cuh"
+#include "accel/tma.cuh"
 
 using namespace accel::cuda;
 using namespace accel::cuda::prefill;

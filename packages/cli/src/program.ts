@@ -1,7 +1,9 @@
 import { Command } from 'commander';
+import { calibrateCommand } from './commands/calibrate.js';
 import { devicesCommand } from './commands/devices.js';
 import { evalCommand } from './commands/eval.js';
 import { generateCommand } from './commands/generate.js';
+import { inspectCommand } from './commands/inspect.js';
 import { methodsCommand } from './commands/methods.js';
 import { helpWidth } from './help.js';
 import type { Io } from './io.js';
@@ -25,6 +27,8 @@ export function createProgram(io: Io): Command {
   program
     .addCommand(generateCommand(io))
     .addCommand(evalCommand(io))
+    .addCommand(inspectCommand(io))
+    .addCommand(calibrateCommand(io))
     .addCommand(methodsCommand(io))
     .addCommand(devicesCommand(io));
   for (const command of [program, ...program.commands]) {

@@ -13,7 +13,7 @@ afterAll(async () => {
 });
 
 describe('help', () => {
-  it.each([[], ['generate'], ['eval'], ['devices'], ['methods']])(
+  it.each([[], ['generate'], ['eval'], ['inspect'], ['calibrate'], ['devices'], ['methods']])(
     'of accel %s',
     async (...words) => {
       const { exitCode, stdout, stderr } = await accel([...words, '--help']);
@@ -24,7 +24,7 @@ describe('help', () => {
   );
 
   it('fits 100 columns', async () => {
-    for (const words of [[], ['generate'], ['eval']]) {
+    for (const words of [[], ['generate'], ['eval'], ['inspect'], ['calibrate']]) {
       const { stdout } = await accel([...words, '--help']);
       const wide = stdout.split('\n').filter((line) => line.length > 100);
       expect(wide).toEqual([]);

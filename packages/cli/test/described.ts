@@ -15,6 +15,8 @@ function prefill<Id extends string>(id: Id): PrefillPart<Id, 'observedWindow' | 
     provides: ['observedWindow', 'headStats'],
     lossy: true,
     options: {},
+    figures: ['recall'],
+    create: onlyDescribed,
   });
 }
 

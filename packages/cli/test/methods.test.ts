@@ -32,6 +32,8 @@ const OURS = [
   'cam',
   'think',
   'kivi',
+  'flexprefill',
+  'xattention',
 ];
 
 describe('accel methods --json', () => {
@@ -102,6 +104,9 @@ describe('accel methods --json', () => {
     expect(partner('h2o', 'cam')).toMatchObject({ legal: true, warnings: [] });
     expect(partner('snapkv', 'kivi')).toMatchObject({ legal: true, warnings: [] });
     expect(partner('think', 'kivi')).toMatchObject({ legal: true, warnings: [] });
+    expect(partner('xattention', 'kivi')).toMatchObject({ legal: true, warnings: [] });
+    expect(partner('flexprefill', 'xattention')?.problems[0]).toContain('two prefill parts');
+    expect(partner('h2o', 'xattention')?.problems[0]).toContain('needs columnSums');
     expect(partner('h2o', 'kivi')?.problems[0]).toContain('rows leave one by one');
   });
 });

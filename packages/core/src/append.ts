@@ -1,5 +1,6 @@
 import { AccelError, type Tensor } from '@accel/kernels';
 import { Batch, type BatchItem } from './engine/batch.js';
+import { settleBlocks } from './engine/block-attention.js';
 import { endPrompt, settleLayer } from './engine/end-layer.js';
 import { forwardPass, passInputs } from './engine/forward.js';
 import type { SequenceState } from './engine/state.js';
@@ -114,7 +115,10 @@ async function drive(batch: Batch, options: AppendOptions): Promise<Tensor> {
       await finish();
       endPrompt(batch);
       await stream.synchronize();
-      for (const { state } of batch.items) state.cuts.close();
+      for (const { state } of batch.items) {
+        state.cuts.close();
+        await settleBlocks(state);
+      }
       return step.value;
     }
     const done = stream.synchronize();

@@ -36,6 +36,7 @@ export { OptionProblem, parseOptions } from './policy/options.js';
 export type { OptionAlias, OptionOf, OptionsReader } from './policy/options.js';
 export * from './policy/parse.js';
 export * from './policy/part.js';
+export * from './policy/prefill.js';
 export * from './policy/saved.js';
 export * from './policy/select.js';
 export * from './policy/setup.js';

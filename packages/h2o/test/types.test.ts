@@ -10,6 +10,10 @@ const sparse: PrefillPart<'sparse', 'observedWindow'> = freezePart({
   provides: ['observedWindow'],
   lossy: true,
   options: {},
+  figures: ['recall'],
+  create: () => {
+    throw new Error('only described');
+  },
 });
 
 const packed = freezePart({

@@ -10,6 +10,8 @@ export class GoldenCase {
   readonly title: string;
   readonly params: Readonly<Record<string, unknown>>;
   readonly tolerance: Readonly<Record<string, Tolerance>>;
+  /** How q, k and v are built, where they are not stored. */
+  readonly generated: StructuredInputs | undefined;
   readonly #file: string;
   #tensors: ReadonlyMap<string, HostTensor> | undefined;
 
@@ -19,6 +21,7 @@ export class GoldenCase {
     this.title = entry.title;
     this.params = entry.params;
     this.tolerance = entry.tolerance;
+    this.generated = entry.generated_inputs;
     this.#file = entry.file;
   }
 
@@ -80,6 +83,22 @@ interface ManifestEntry {
   readonly title: string;
   readonly params: Readonly<Record<string, unknown>>;
   readonly tolerance: Readonly<Record<string, Tolerance>>;
+  readonly generated_inputs?: StructuredInputs;
+}
+
+/** `generated_inputs` of the sparse methods' cases; golden/README.md says how they are meant. */
+export interface StructuredInputs {
+  readonly seed: number;
+  readonly noise: number;
+  readonly sink: readonly [number, number];
+  readonly columns: readonly (readonly [number, number, number, number])[];
+  readonly groups: readonly number[];
+  readonly exps: readonly number[];
+  readonly band: readonly [number, number, number];
+  readonly qband: readonly number[];
+  readonly checks: Readonly<
+    Record<string, { first4: readonly number[]; sum4096: number; wsum4096_mod32: number }>
+  >;
 }
 
 /** A parameter set that must be rejected. */

@@ -16,7 +16,7 @@ export { describeDevices, testDevices } from './devices.js';
 export { errorWith } from './errors.js';
 export { byteTokens, generated, tokenMajor } from './generator.js';
 export { describeGolden, describeShared, goldenCases, goldenConfigErrors } from './golden.js';
-export type { GoldenCase, GoldenConfigError } from './golden.js';
+export type { GoldenCase, GoldenConfigError, StructuredInputs } from './golden.js';
 export { LOGITS_TOLERANCE, tinyLlamas, tinyPath, tinyPrompt } from './models.js';
 export type { TinyLlama, TinyPrompt } from './models.js';
 export { expectMoves } from './moves.js';
@@ -25,6 +25,16 @@ export type { NeedlePrompt } from './needle.js';
 export { encodeSafetensors, readSafetensors } from './safetensors.js';
 export type { HostData, HostDType, HostTensor, HostTensors } from './safetensors.js';
 export { missing, sharedPath } from './shared.js';
+export {
+  knownInputs,
+  knownStream,
+  maskHash,
+  queryRows,
+  sparseCache,
+  structuredInputs,
+  unpackMask,
+} from './sparse.js';
+export type { SparseCacheOptions, SparseInputs } from './sparse.js';
 export { streamTests } from './streams.js';
 export type { StreamOptions } from './streams.js';
 export { expectClose, maxDifference, OUTPUTS, SCORES } from './tolerance.js';

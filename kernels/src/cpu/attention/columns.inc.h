@@ -15,6 +15,13 @@ size_t column_floats(int head_dim, int group) {
          3 * (size_t)group * column_tile + 64;
 }
 
+// Whether query i of the block's head sees the keys of the list_tile at `key`.
+inline bool is_listed(const ColumnBlock& b, int64_t i, int head, int64_t key) {
+  if (b.listed == nullptr || key / list_tile == (b.last + i) / list_tile) return true;
+  const uint32_t* words = b.listed + (i / list_tile * b.listed_heads + head) * b.listed_stride;
+  return words[key / list_tile / 32] >> (key / list_tile % 32) & 1;
+}
+
 template <class S>
 void column_block(const ColumnBlock& b, float* workspace) {
   const int d = b.head_dim, g = b.group, count = (int)(b.k1 - b.k0), width = ceil_div(count, NR) * NR;
@@ -43,7 +50,8 @@ void column_block(const ColumnBlock& b, float* workspace) {
   int pending = 0;
   for (int64_t row = 0; row < packed; row += MR) {
     const void* query[MR];
-    float shift[MR];
+    float base[MR];
+    int64_t query_number[MR];
     int head[MR];
     int64_t limit[MR];                                           // keys of the tile that the row sees
     bool cut = false;
@@ -54,8 +62,9 @@ void column_block(const ColumnBlock& b, float* workspace) {
       const float lse = b.lse[i * b.lse_stride + h];
       query[r] = (const S*)b.q + i * b.q_stride + (int64_t)h * d;
       head[r] = h;
+      query_number[r] = i;
       // A row that sees nothing, or that pads the block, must add nothing: exp2(-inf).
-      shift[r] = row + r >= packed || lse == -INFINITY ? INFINITY : lse * log2e;
+      base[r] = row + r >= packed || lse == -INFINITY ? INFINITY : lse * log2e;
       limit[r] = b.last + i + 1 - b.k0;
       cut |= limit[r] < width;
     }
@@ -63,6 +72,13 @@ void column_block(const ColumnBlock& b, float* workspace) {
     const bool one_head = head[0] == head[MR - 1];
     for (int half = 0; half < width; half += key_tile) {
       const int n = width - half < key_tile ? width - half : key_tile;
+      float shift[MR];
+      bool any = false;
+      for (int r = 0; r < MR; ++r) {
+        shift[r] = is_listed(b, query_number[r], head[r], b.k0 + half) ? base[r] : INFINITY;
+        any |= shift[r] != INFINITY;
+      }
+      if (!any) continue;
       for (int c = 0; c < n; c += NR) multiply_logits(rows, keys + (size_t)(half + c) * d, d, logits + c);
       if (cut) {
         for (int r = 0; r < MR; ++r) {

@@ -24,6 +24,8 @@ struct AttentionBlock {
   bool causal;
   int64_t last, window, begin, end;
   int64_t k0, k1;
+  // Blocks of `list_tile` rows that are visible, a bit each (null: all); the block of the last query's own row always is.
+  const uint32_t* listed;
   // Finished rows, or, if partial is set, what `combine` needs: per packed row the running maximum (base 2), the sum,
   // and unless scores_only the head_dim channels of the unnormalised output.
   void* out;
@@ -33,6 +35,14 @@ struct AttentionBlock {
   float* partial;
   bool scores_only;
 };
+
+constexpr int list_tile = 128;
+
+// Whether rows [tile, tile + list_tile) are among those that the block's queries see.
+inline bool is_listed(const AttentionBlock& b, int64_t tile) {
+  if (b.listed == nullptr || tile + list_tile > b.last + b.queries - 1) return true;
+  return b.listed[tile / list_tile / 32] >> (tile / list_tile % 32) & 1;
+}
 
 constexpr int64_t partial_stride(int head_dim, bool scores_only) { return scores_only ? 2 : head_dim + 2; }
 
@@ -76,6 +86,10 @@ struct ColumnBlock {
   int64_t last;           // last visible row of query 0
   int64_t k0, k1;         // at most column_tile keys
   Reduce reduce;
+  // A bit for each block of list_tile keys, [blocks of list_tile queries, heads, listed_stride words], of the group's first head:
+  // only pairs in blocks whose bit is set, or that are on the diagonal, count. Null: all do.
+  const uint32_t* listed;
+  int64_t listed_stride, listed_heads;
   // Of these only columns [begin, end) are written. Those below add_below are added to what `out` holds.
   int64_t begin, end, add_below;
   float* out;             // row of the group's first head (none) or of the kv head; column 0

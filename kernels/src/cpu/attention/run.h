@@ -24,5 +24,15 @@ struct AttentionRequest {
 
 int run_attention(const accel_call* call, const AttentionRequest& request);
 
+// Which blocks of list_tile queries see which blocks of list_tile rows (op block_sparse_attention).
+struct BlockMask {
+  const uint32_t* words;   // [row blocks of all sequences, query heads, stride]; bit j % 32 of word j / 32: column j
+  int64_t stride;
+  int32_t* counts;         // [sequences, query heads], added to; or null
+};
+
+// Causal attention over listed blocks; `window` and `ranges` of the request are not used.
+int run_block_sparse(const accel_call* call, const AttentionRequest& request, const BlockMask& mask);
+
 }  // namespace accel::cpu
 #endif

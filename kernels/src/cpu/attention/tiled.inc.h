@@ -109,6 +109,7 @@ void tiled_block(const AttentionBlock& b, float* workspace) {
   }
 
   for (int64_t tile = first < end ? first / key_tile * key_tile : end; tile < end; tile += key_tile) {
+    if (!is_listed(b, tile)) continue;
     const int skip = first > tile ? (int)(first - tile) : 0;
     const int count = end - tile < key_tile ? (int)(end - tile) : key_tile;
     const void* address[key_tile];

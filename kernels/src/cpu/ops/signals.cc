@@ -38,6 +38,7 @@ void check_scores(Checker& check, const accel_call* call, int q, int kv_index, i
 // What to do with the sums: which columns [begin, end) to write, and those below add_below are added to `out`.
 struct Columns {
   int64_t begin, end, add_below;
+  const accel_tensor* mask;
 };
 
 int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse, const accel_kv& kv, double scale,
@@ -75,6 +76,11 @@ int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse,
       b.k0 = (first + i / kv.heads) * column_tile;
       b.k1 = b.k0 + column_tile < n ? b.k0 + column_tile : n;
       b.reduce = reduce;
+      if (columns.mask != nullptr) {
+        b.listed_heads = q->shape[1];
+        b.listed_stride = columns.mask->shape[2];
+        b.listed = data<uint32_t>(columns.mask) + (int64_t)h * group * b.listed_stride;
+      }
       b.begin = columns.begin;
       b.end = columns.end;
       b.add_below = columns.add_below;
@@ -111,14 +117,15 @@ int observe_scores(const accel_call* call) {
   r.causal = true;
   r.lse = lse;
   if (run_attention(call, r) != ACCEL_OK) return ACCEL_FAILED;
-  const Columns all = {0, kv.head[0].rows, 0};
+  const Columns all = {0, kv.head[0].rows, 0, nullptr};
   if (sum_columns(call, q, lse, kv, r.scale, (Reduce)call->args[4].i, all) != ACCEL_OK) return ACCEL_FAILED;
   call->ran(call, "observe_scores");
   return ACCEL_OK;
 }
 
 // ---- column_sums  out:tensor f32[Hs,m], q:tensor[T,Hq,d], lse:tensor f32[T,Hq], kv:kv, scale:float, reduce:int,
-//                   accumulate:int, ranges:ints
+//                   accumulate:int, ranges:ints, mask:tensor? i32[R,Hq,W]
+// mask: that of block_sparse_attention, whose lse this is; pairs of queries and keys in other blocks do not count.
 // Writes columns [0, n), or those of them in the range; m >= n. accumulate: the last T columns are new rows and are
 // set, those before are added to. Not with max: a maximum of sums is no sum of maxima.
 
@@ -131,6 +138,16 @@ int column_sums_check(const accel_call* call) {
   check.require(accumulate == 0 || call->args[5].i != (int)Reduce::max, "ERR_ACCEL_ARGUMENT",
                 "sums reduced by maximum cannot be accumulated; sum without reduce and let tally_add reduce");
   check.ranges(7, 1);
+  if (check.has(8) && check.ok()) {
+    const int64_t n = call->args[3].kv->head[0].rows, queries = check.dim(1, 0);
+    check.require((n - queries) % list_tile == 0, "ERR_ACCEL_ARGUMENT",
+                  "%lld rows before the queries are not a multiple of %d: there is no grid of blocks",
+                  (long long)(n - queries), list_tile);
+    check.dtype(8, "mask", {Type::i32});
+    check.shape(8, "mask", "[R,Hq,W]", {(queries + list_tile - 1) / list_tile, check.dim(1, 1), -1});
+    check.require(check.dim(8, 2) * 32 * list_tile >= n, "ERR_ACCEL_SHAPE", "mask has %lld words, too few for %lld rows",
+                  (long long)check.dim(8, 2), (long long)n);
+  }
   return check.dtype(2, "lse", {Type::f32}).shape(2, "lse", "[T,Hq]", {check.dim(1, 0), check.dim(1, 1)}).result();
 }
 
@@ -138,7 +155,7 @@ int column_sums(const accel_call* call) {
   const accel_kv& kv = *call->args[3].kv;
   const accel_ints range = call->args[7].ints;
   const int64_t n = kv.head[0].rows;
-  Columns columns = {0, n, call->args[6].i != 0 ? n - dim(call, 1, 0) : 0};
+  Columns columns = {0, n, call->args[6].i != 0 ? n - dim(call, 1, 0) : 0, tensor(call, 8)};
   if (range.size > 0) {
     columns.begin = range.data[0];
     columns.end = range.data[1] < n ? range.data[1] : n;
@@ -152,7 +169,8 @@ int column_sums(const accel_call* call) {
 const accel_op ops[] = {
     {"observe_scores", "out:tensor, q:tensor, kv:kv, scale:float, reduce:int", observe_scores_check, observe_scores,
      nullptr},
-    {"column_sums", "out:tensor, q:tensor, lse:tensor, kv:kv, scale:float, reduce:int, accumulate:int, ranges:ints",
+    {"column_sums", "out:tensor, q:tensor, lse:tensor, kv:kv, scale:float, reduce:int, accumulate:int, ranges:ints, "
+     "mask:tensor?",
      column_sums_check, column_sums, nullptr},
 };
 

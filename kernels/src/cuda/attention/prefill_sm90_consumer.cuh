@@ -13,8 +13,8 @@
 
 #include <type_traits>
 
+#include "accel/wgmma.cuh"
 #include "cuda/attention/prefill_sm90_softmax.cuh"
-#include "cuda/common/wgmma.cuh"
 
 namespace accel::cuda::prefill {
 

@@ -6,8 +6,8 @@
 #ifndef ACCEL_CUDA_ATTENTION_PREFILL_SM90_PRODUCER_CUH
 #define ACCEL_CUDA_ATTENTION_PREFILL_SM90_PRODUCER_CUH
 
+#include "accel/tma.cuh"
 #include "cuda/attention/prefill_sm90_work.cuh"
-#include "cuda/common/tma.cuh"
 
 namespace accel::cuda::prefill {
 

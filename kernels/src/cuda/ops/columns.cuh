@@ -20,8 +20,16 @@ struct Columns {
   int block_heads;                       // query heads a block goes through: the group, or 1
   float scale;
   Reduce reduce;                         // none: a row of out per query head
+  const uint32_t* mask;                  // or null; only pairs in these blocks count (cpu/ops/signals.cc)
+  int mask_words;
   bool accumulate;                       // columns of rows before the queries' own are added to
 
+  // Whether query i of a head sees the keys of the 128-block at `key`.
+  __device__ bool visible(int i, int head, int key) const {
+    if (mask == nullptr || key / 128 == (rows() - queries + i) / 128) return true;
+    const uint32_t* words = mask + (static_cast<int64_t>(i / 128) * query_heads + head) * mask_words;
+    return words[key / 128 / 32] >> (key / 128 % 32) & 1;
+  }
   __device__ int rows() const { return pages.at(0, 0).rows; }
   // Column `key` of a row of out; `last` is rows - queries.
   __device__ void put(int row, int key, int last, double x) const {

@@ -44,7 +44,9 @@ Path choose(const accel_call* call, const Columns& p, const accel_tensor* q, con
   const char* name = getenv("ACCEL_CUDA_COLUMNS");
   const std::string_view wanted(name == nullptr ? "" : name);
   if (p.queries == 0 || !tensor_cores(call, q, kv) || wanted == "any") return Path::any;
-  if (!columns_sm90_supports(call, p, kv) || wanted == "sm80") return Path::sm80;
+  // Hopper's kernel has two columns of a mask in a tile; with a mask the other one is fast enough.
+  if (p.mask != nullptr && p.begin % sm80_rows != 0) return Path::any;
+  if (p.mask != nullptr || !columns_sm90_supports(call, p, kv) || wanted == "sm80") return Path::sm80;
   return p.queries >= few || wanted == "sm90" ? Path::sm90 : Path::sm80;
 }
 
@@ -70,7 +72,8 @@ int launch_columns(const accel_call* call, const Columns& p, const accel_tensor*
 }
 
 int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse, const accel_kv& kv, double scale,
-                Reduce reduce, bool accumulate = false, accel_ints range = {}, Path* ran = nullptr) {
+                Reduce reduce, bool accumulate = false, accel_ints range = {}, const accel_tensor* mask = nullptr,
+                Path* ran = nullptr) {
   const accel_tensor* out = call->args[0].tensor;
   Columns p = {};
   p.q = data(q);
@@ -85,6 +88,10 @@ int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse,
   p.scale = static_cast<float>(scale);
   p.reduce = reduce;
   p.accumulate = accumulate;
+  if (mask != nullptr) {
+    p.mask = data<const uint32_t>(mask);
+    p.mask_words = static_cast<int>(mask->shape[2]);
+  }
   // As many rows as there may be when this is replayed: out has room for them.
   const int most = static_cast<int>(p.stride < kv.row_limit ? p.stride : kv.row_limit);
   p.end = most;
@@ -203,12 +210,13 @@ int observe_scores(const accel_call* call) {
   return status;
 }
 
-// out:tensor f32[Hs,m], q:tensor[T,Hq,d], lse:tensor f32[T,Hq], kv:kv, scale:float, reduce:int, accumulate:int, ranges:ints
+// out:tensor f32[Hs,m], q:tensor[T,Hq,d], lse:tensor f32[T,Hq], kv:kv, scale:float, reduce:int, accumulate:int, ranges:ints,
+// mask:tensor? i32[R,Hq,W]
 int column_sums(const accel_call* call) {
   Path path = Path::any;
   const int status = sum_columns(call, call->args[1].tensor, data<float>(call->args[2].tensor), *call->args[3].kv,
                                  call->args[4].f, static_cast<Reduce>(call->args[5].i), call->args[6].i != 0,
-                                 call->args[7].ints, &path);
+                                 call->args[7].ints, call->args[8].tensor, &path);
   if (status == ACCEL_OK) call->ran(call, path == Path::sm90 ? "column_sums_sm90" : "column_sums");
   return status;
 }

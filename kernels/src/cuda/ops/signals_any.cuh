@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(32 * any_warps) column_sums_any(const Columns 
     }
     __syncwarp();
     const float lse = p.lse[at];
-    if (key < end && key <= last + i && lse != -INFINITY) {
+    if (key < end && key <= last + i && lse != -INFINITY && p.visible(i, h, key)) {
       float sum = 0;
       for (int c = 0; c < head_dim; c++) sum = fmaf(keys[lane * (head_dim + 1) + c], queries[warp * head_dim + c], sum);
       total += expf(sum * p.scale - lse);

@@ -59,11 +59,11 @@ __global__ void __launch_bounds__(sm80_threads, 3) column_sums_sm80(const Column
                                     stride * 2, count, (count + 15) / 16 * 16);
     cp_async_commit();
   };
-  // lse of this thread's query of a step, +inf for one that is not there or sees nothing: it adds 2^-inf. Fetched before
+  // lse of this thread's query of a step, +inf for one that is not there, or sees nothing here: it adds 2^-inf. Fetched before
   // a step is computed and put in place after, so that nobody waits for the load.
   const auto fetch_lse = [&](int step) {
     const int i = (first_tile + step % tiles) * sm80_step + threadIdx.x, h = first_head + step / tiles;
-    return i < p.queries ? p.lse[static_cast<int64_t>(i) * p.query_heads + h] : INFINITY;
+    return i < p.queries && p.visible(i, h, first_key) ? p.lse[static_cast<int64_t>(i) * p.query_heads + h] : INFINITY;
   };
   const auto put_lse = [&](int step, float lse) {
     shift[step % 2 * sm80_step + threadIdx.x] = lse == -INFINITY ? INFINITY : lse * log2e;

@@ -14,7 +14,7 @@
 #ifndef ACCEL_CUDA_SIGNALS_SM90_CONSUMER_CUH
 #define ACCEL_CUDA_SIGNALS_SM90_CONSUMER_CUH
 
-#include "cuda/common/wgmma.cuh"
+#include "accel/wgmma.cuh"
 #include "cuda/ops/signals_sm90_terms.cuh"
 #include "cuda/ops/signals_sm90_work.cuh"
 

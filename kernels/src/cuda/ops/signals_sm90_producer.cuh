@@ -2,7 +2,7 @@
 #ifndef ACCEL_CUDA_SIGNALS_SM90_PRODUCER_CUH
 #define ACCEL_CUDA_SIGNALS_SM90_PRODUCER_CUH
 
-#include "cuda/common/tma.cuh"
+#include "accel/tma.cuh"
 #include "cuda/ops/signals_sm90_work.cuh"
 
 namespace accel::cuda::columns {

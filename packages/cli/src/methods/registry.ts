@@ -60,6 +60,8 @@ async function importPackage(name: string): Promise<{ method?: Method }> {
       return import('@accel/cakekv');
     case '@accel/cam':
       return import('@accel/cam');
+    case '@accel/flexprefill':
+      return import('@accel/flexprefill');
     case '@accel/h2o':
       return import('@accel/h2o');
     case '@accel/kivi':
@@ -74,6 +76,8 @@ async function importPackage(name: string): Promise<{ method?: Method }> {
       return import('@accel/streamingllm');
     case '@accel/think':
       return import('@accel/think');
+    case '@accel/xattention':
+      return import('@accel/xattention');
     default:
       return (await import(name)) as { method?: Method };
   }

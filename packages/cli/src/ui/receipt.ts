@@ -26,6 +26,7 @@ export function renderReceipt(receipt: Receipt, model: Model, colors: Colors): s
         `${(100 * share).toFixed(1)} % of ${formatBytes(kv.fullBytes)} uncompressed`,
     ],
     ['prefill', timing(tokens.prefill, seconds.prefill)],
+    ...blockLines(receipt),
     ['decode', timing(tokens.decode, seconds.decode)],
     [
       'kernels',
@@ -45,6 +46,32 @@ export function renderReceipt(receipt: Receipt, model: Model, colors: Colors): s
 function range(values: readonly number[]): string {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   return low === high ? formatCount(low) : `${formatCount(low)}-${formatCount(high)}`;
+}
+
+/** What a sparse prefill computed, over all layers and heads. */
+function blockLines({ prefill, seconds }: Receipt): string[][] {
+  if (prefill === undefined) return [];
+  const density = prefill.layers.flatMap((layer) => layer.density);
+  const recall = prefill.layers.flatMap((layer) => layer.figures['recall'] ?? []);
+  const lines: string[][] = [];
+  if (density.length > 0) {
+    const share = prefill.estimateSeconds / seconds.prefill;
+    lines.push([
+      'blocks',
+      `${percent(density)} of the causal ones computed, estimated recall ${percent(recall)}, ` +
+        `${formatSeconds(prefill.estimateSeconds)} to choose them (${(100 * share).toFixed(1)} % of prefill)`,
+    ]);
+  }
+  for (const [why, tokens] of Object.entries(prefill.dense))
+    lines.push(['dense', `${formatCount(tokens)} tokens × layers: ${why}`]);
+  return lines;
+}
+
+/** `41.2 % (12.0-87.5)`: mean and range of shares. */
+function percent(shares: readonly number[]): string {
+  const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
+  const [low, high] = [Math.min(...shares), Math.max(...shares)];
+  return `${(100 * mean).toFixed(1)} % (${(100 * low).toFixed(1)}-${(100 * high).toFixed(1)})`;
 }
 
 function timing(tokens: number, seconds: number): string {

@@ -1,4 +1,5 @@
 import { kvBatch, type DType, type KvArg, type Tensor } from '@accel/kernels';
+import { BLOCK } from '../policy/prefill.js';
 import type { Piece } from './chunks.js';
 import type { Runtime } from './runtime.js';
 import type { SequenceState } from './state.js';
@@ -85,6 +86,16 @@ export class Batch {
   /** Whether some rows of a sequence may be encoded, so that attention is its format's affair. */
   encoded({ format, turn }: SequenceState): boolean {
     return format !== undefined && (this.phase === 'decode' || turn > 0);
+  }
+
+  /**
+   * After how many new tokens of a sequence the grid of blocks begins that its prefill part chooses from; undefined without
+   * one. Layers that hold other numbers of rows than the first are off the grid and attend densely.
+   */
+  grid(index: number): number | undefined {
+    const { state } = this.item(index);
+    if (this.phase === 'decode' || state.chooser === undefined) return undefined;
+    return (BLOCK - (state.kv.rows(0, 0) % BLOCK)) % BLOCK;
   }
 
   /** Whether attention of the sequence's new tokens is counted, so that its log-sum-exp is needed. */

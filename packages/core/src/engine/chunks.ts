@@ -1,3 +1,5 @@
+import { BLOCK } from '../policy/prefill.js';
+
 /** A run of packed rows that belong to one sequence of the batch. */
 export interface Piece {
   /** Index of the sequence in the batch. */
@@ -24,17 +26,27 @@ export interface Chunk {
 export type Work = 'all' | 'attention' | 'rows';
 
 /**
+ * Where a sequence that chooses blocks is cut: after so many of its new tokens, and from there on at multiples of the chunk's
+ * whole blocks, whatever it shares a batch with. Its choices are made a piece at a time, so they must not depend on that.
+ */
+export type Grid = number | undefined;
+
+/**
  * Splits packed rows into chunks of at most `chunkTokens` rows, in order.
  * @param lengths new tokens of each sequence
  */
-export function planChunks(lengths: readonly number[], chunkTokens: number): Chunk[] {
+export function planChunks(
+  lengths: readonly number[],
+  chunkTokens: number,
+  grids: readonly Grid[] = [],
+): Chunk[] {
   const pieces = lengths.map((length, item) => ({
     item,
     from: 0,
     to: length,
     work: 'all' as const,
   }));
-  return pack(lengths, pieces, chunkTokens);
+  return pack(lengths, pieces, chunkTokens, grids);
 }
 
 /**
@@ -46,15 +58,16 @@ export function planTailChunks(
   tails: readonly number[],
   counted: readonly boolean[],
   chunkTokens: number,
+  grids: readonly Grid[] = [],
 ): Chunk[] {
   const spans = lengths.flatMap((length, item): Span[] => {
-    const cut = Math.max(0, length - (tails[item] ?? length));
+    const cut = blockStart(Math.max(0, length - (tails[item] ?? length)), length, grids[item]);
     return [
       { item, from: 0, to: cut, work: counted[item] === true ? 'attention' : 'rows' },
       { item, from: cut, to: length, work: 'all' },
     ];
   });
-  return pack(lengths, spans, chunkTokens);
+  return pack(lengths, spans, chunkTokens, grids);
 }
 
 interface Span {
@@ -64,7 +77,25 @@ interface Span {
   readonly work: Work;
 }
 
-function pack(lengths: readonly number[], spans: readonly Span[], chunkTokens: number): Chunk[] {
+/** A tail in which blocks are chosen begins with a block; one that is shorter than a block attends densely anyway. */
+function blockStart(cut: number, length: number, grid: Grid): number {
+  if (grid === undefined || cut <= grid || length - cut < BLOCK) return cut;
+  return cut - ((cut - grid) % BLOCK);
+}
+
+/** Where a piece that starts at `from` has to end at the latest. */
+function pieceEnd(from: number, chunkTokens: number, grid: number): number {
+  if (from < grid) return grid;
+  const step = Math.max(BLOCK, chunkTokens - (chunkTokens % BLOCK));
+  return from + step - ((from - grid) % step);
+}
+
+function pack(
+  lengths: readonly number[],
+  spans: readonly Span[],
+  chunkTokens: number,
+  grids: readonly Grid[],
+): Chunk[] {
   const starts: number[] = [];
   let total = 0;
   for (const length of lengths) {
@@ -79,11 +110,17 @@ function pack(lengths: readonly number[], spans: readonly Span[], chunkTokens: n
   };
   for (const span of spans) {
     const start = starts[span.item] ?? 0;
+    const grid = grids[span.item];
     for (let from = span.from; from < span.to;) {
+      const whole =
+        grid === undefined ? 0 : Math.min(span.to, pieceEnd(from, chunkTokens, grid)) - from;
       if (open !== undefined && open.work !== span.work) close();
+      if (open !== undefined && open.end - open.begin + whole > chunkTokens) close();
+      // A chunk's rows are all in the cache before its attention, which ends each piece's causal mask at the newest row.
+      if (open !== undefined && open.pieces.at(-1)?.item === span.item) close();
       open ??= { begin: start + from, end: start + from, pieces: [], work: span.work };
       const room = chunkTokens - (open.end - open.begin);
-      const to = Math.min(span.to, from + room);
+      const to = grid === undefined ? Math.min(span.to, from + room) : from + whole;
       open.pieces.push({ item: span.item, begin: start + from, end: start + to, offset: from });
       open.end = start + to;
       from = to;

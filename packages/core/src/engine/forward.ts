@@ -52,10 +52,11 @@ export function* forwardPass(batch: Batch, inputs: PassInputs): Generator<number
 
   const bind = (chunks: readonly Chunk[]): ChunkTensors[] =>
     chunks.map((chunk) => bindChunk(batch, chunk, { hidden, table, positions }));
-  const chunks = bind(planChunks(batch.lengths, chunkTokens));
+  const grids = batch.lengths.map((_, item) => batch.grid(item));
+  const chunks = bind(planChunks(batch.lengths, chunkTokens, grids));
   const tails = batch.lengths.map((_, item) => batch.tail(item));
   const counted = batch.lengths.map((_, item) => batch.counts(item));
-  const lastChunks = bind(planTailChunks(batch.lengths, tails, counted, chunkTokens));
+  const lastChunks = bind(planTailChunks(batch.lengths, tails, counted, chunkTokens, grids));
   for (const [layer, layerWeights] of weights.layers.entries()) {
     for (const chunk of layer === spec.layers - 1 ? lastChunks : chunks) {
       runLayer(batch, layer, layerWeights, chunk);

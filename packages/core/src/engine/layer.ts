@@ -1,6 +1,7 @@
 import { ops, type Tensor } from '@accel/kernels';
 import type { LayerWeights } from '../models/family.js';
 import type { Batch } from './batch.js';
+import { attendBlocks, choosesBlocks } from './block-attention.js';
 import type { Chunk, Piece } from './chunks.js';
 import type { ChunkTensors } from './chunk-tensors.js';
 import { keepObserved } from './observe.js';
@@ -90,6 +91,13 @@ function attendRun(
   const first = run[0] as Piece;
   const state = batch.state(first);
   const wanted = batch.counts(first.item) ? lse : null;
+  if (choosesBlocks(batch, state)) {
+    const mask = attendBlocks(batch, layer, first, out, q, wanted);
+    if (mask !== undefined) {
+      if (wanted !== null) count(batch, layer, run, q, wanted, undefined, mask);
+      return;
+    }
+  }
   if (state.selector?.attend !== undefined) {
     state.selector.attend({
       layer,
@@ -120,6 +128,7 @@ function attendRun(
 /** Whether two sequences can share an attention call. */
 function together(batch: Batch, a: Piece, b: Piece): boolean {
   const [one, other] = [batch.state(a), batch.state(b)];
+  if (choosesBlocks(batch, one) || choosesBlocks(batch, other)) return false;
   if (one.selector?.attend !== undefined || other.selector?.attend !== undefined) return false;
   if (one.rowsKey !== other.rowsKey || batch.encoded(one) !== batch.encoded(other)) return false;
   return one.parts === other.parts || one.parts.countsLike(other.parts);
@@ -132,6 +141,7 @@ function count(
   q: Tensor,
   lse: Tensor,
   range?: readonly [number, number],
+  mask?: Tensor,
 ): void {
   if (batch.phase === 'decode') {
     tallyStep(batch, layer, run, q, lse, range);
@@ -141,7 +151,7 @@ function count(
     using part = new Views({ begin: (run[0] as Piece).begin, end: (run.at(-1) as Piece).end }, [
       piece,
     ]);
-    addColumnSums(batch, layer, piece, part.of(q), part.of(lse), range);
+    addColumnSums(batch, layer, piece, part.of(q), part.of(lse), range, mask);
   }
 }
 

@@ -5,11 +5,13 @@ import type { CodecPart } from '../policy/codec.js';
 import type { Policy } from '../policy/compose.js';
 import type { MergePart } from '../policy/merge.js';
 import type { Part, Slot } from '../policy/part.js';
+import type { PrefillPart } from '../policy/prefill.js';
 import type { SelectPart } from '../policy/select.js';
 import { countsDecode, countsPrompt, type TallyRequest } from '../policy/tally.js';
 
 /** Slots whose parts the engine carries out. A part that would be ignored is an error, never a silent no-op. */
 const SUPPORTED: ReadonlySet<Slot> = new Set<Slot>([
+  'prefill',
   'select',
   'budget',
   'merge',
@@ -21,6 +23,7 @@ const SUPPORTED: ReadonlySet<Slot> = new Set<Slot>([
 export class PolicyParts {
   /** In the order of the policy. */
   readonly all: readonly Part[];
+  readonly prefill: PrefillPart | undefined;
   readonly select: SelectPart | undefined;
   readonly budget: BudgetPart | undefined;
   readonly merge: MergePart | undefined;
@@ -46,6 +49,7 @@ export class PolicyParts {
     }
     this.all = policy.parts;
     const find = (slot: Slot): Part | undefined => policy.parts.find((part) => part.slot === slot);
+    this.prefill = find('prefill') as PrefillPart | undefined;
     this.select = find('select') as SelectPart | undefined;
     this.budget = find('budget') as BudgetPart | undefined;
     this.merge = find('merge') as MergePart | undefined;

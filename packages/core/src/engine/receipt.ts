@@ -13,6 +13,7 @@ export function buildReceipt(sequence: Sequence): Receipt {
   const rowBytes = 2 * spec.headDim * (state.kv.shape.dtype === 'float32' ? 4 : 2);
   const idle = (part: Part): { idleRows?: number } => {
     const encodes = part.slot === 'codec' || part.slot === 'channels';
+    if (part.slot === 'prefill') return { idleRows: state.chooser?.idleRows ?? 0 };
     const idleRows = encodes ? state.format?.idleRows : state.selector?.idleRows;
     return idleRows === undefined ? {} : { idleRows };
   };
@@ -36,6 +37,7 @@ export function buildReceipt(sequence: Sequence): Receipt {
         encodedValues: heads.map((head) => state.kv.encodedRows(layer, head).values),
       }),
     })),
+    ...(state.chooser && { prefill: state.blocks.receipt() }),
     kv: {
       measuredBytes: measured,
       arithmeticBytes: arithmetic,

@@ -28,6 +28,7 @@ function sumsOf(batch: Batch, item: number, rows: number): Tensor {
  * Adds the attention of a chunk's queries to the sums of its sequence. A query's row of the softmax is final within
  * its own chunk, because all rows that it may see are there, so the sums over chunks are exact.
  * @param range rows `[begin, end)` that these queries attended; default all
+ * @param mask blocks that they attended, when a sparse prefill chose some; default all
  */
 export function addColumnSums(
   batch: Batch,
@@ -36,6 +37,7 @@ export function addColumnSums(
   q: Tensor,
   lse: Tensor,
   range?: readonly [number, number],
+  mask?: Tensor,
 ): void {
   const { stream, spec } = batch.runtime;
   const { state, tokens } = batch.item(piece.item);
@@ -46,6 +48,7 @@ export function addColumnSums(
     reduce: sumsReduce(state.parts),
     accumulate: piece.offset > 0,
     ...(range && { range }),
+    ...(mask && { mask }),
   });
 }
 

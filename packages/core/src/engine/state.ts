@@ -4,8 +4,10 @@ import type { Channels } from '../policy/channels.js';
 import type { RowFormat } from '../policy/codec.js';
 import type { Merger } from '../policy/merge.js';
 import type { JsonValue, Part, Slot } from '../policy/part.js';
+import type { BlockChooser } from '../policy/prefill.js';
 import type { Selector } from '../policy/select.js';
 import type { PartSetup } from '../policy/setup.js';
+import { BlockLog } from './block-log.js';
 import { Cuts } from './cuts.js';
 import type { PolicyParts } from './parts.js';
 import { Reports } from './reports.js';
@@ -13,6 +15,7 @@ import type { Runtime } from './runtime.js';
 
 /** What the parts of a policy remember about one sequence. */
 interface PartStates {
+  readonly chooser: BlockChooser | undefined;
   readonly selector: Selector | undefined;
   readonly allocator: Allocator | undefined;
   readonly merger: Merger | undefined;
@@ -27,6 +30,7 @@ export class SequenceState implements Disposable {
   readonly runtime: Runtime;
   readonly parts: PolicyParts;
   readonly kv: KvSequence;
+  readonly chooser: BlockChooser | undefined;
   readonly selector: Selector | undefined;
   readonly allocator: Allocator | undefined;
   readonly merger: Merger | undefined;
@@ -38,6 +42,8 @@ export class SequenceState implements Disposable {
   readonly reports: Reports;
   /** Layers of the running prompt that the budget part has not decided on for good, and what each layer may hold. */
   readonly cuts: Cuts;
+  /** What the prefill part chose. */
+  readonly blocks: BlockLog;
   /** Positions seen so far. */
   seen = 0;
   /** Calls of append so far. */
@@ -51,6 +57,7 @@ export class SequenceState implements Disposable {
     states: PartStates,
     reports: Reports,
     cuts: Cuts,
+    blocks: BlockLog,
   ) {
     this.runtime = runtime;
     this.parts = parts;
@@ -59,11 +66,13 @@ export class SequenceState implements Disposable {
     const { tallies = 0, positions = 'stored' } = kv.shape;
     this.rowsKey = `${format?.key ?? ''} ${tallies} ${positions}`;
     this.channels = states.channels;
+    this.chooser = states.chooser;
     this.selector = states.selector;
     this.allocator = states.allocator;
     this.merger = states.merger;
     this.reports = reports;
     this.cuts = cuts;
+    this.blocks = blocks;
   }
 
   /** @param saved what parts remembered of a sequence that comes from a file */
@@ -93,17 +102,20 @@ export class SequenceState implements Disposable {
         saved[part.slot],
       );
     const states = {
+      chooser: make<BlockChooser>(parts.prefill),
       selector: make<Selector>(parts.select),
       allocator: make<Allocator>(parts.budget),
       merger: make<Merger>(parts.merge),
       channels: make<Channels>(parts.channels),
     };
-    return new SequenceState(runtime, parts, kv, format, states, new Reports(), new Cuts());
+    const blocks = new BlockLog(device, spec, parts.prefill?.figures ?? []);
+    return new SequenceState(runtime, parts, kv, format, states, new Reports(), new Cuts(), blocks);
   }
 
   /** A copy that shares cache pages until one of the two writes to them. */
   fork(): SequenceState {
     const states = {
+      chooser: this.chooser?.fork(),
       selector: this.selector?.fork(),
       allocator: this.allocator?.fork(),
       merger: this.merger?.fork(),
@@ -117,6 +129,7 @@ export class SequenceState implements Disposable {
       states,
       this.reports.copy(),
       this.cuts.copy(),
+      this.blocks.copy(),
     );
     copy.seen = this.seen;
     copy.turn = this.turn;
@@ -125,6 +138,8 @@ export class SequenceState implements Disposable {
 
   dispose(): void {
     this.cuts.dispose();
+    this.blocks.dispose();
+    this.chooser?.dispose();
     this.selector?.dispose();
     this.allocator?.dispose();
     this.merger?.dispose();

@@ -73,6 +73,11 @@ export const legality = {
       why: 'banded attention reads plain rows only; use prefill: dense',
     },
     {
+      a: { slot: 'prefill' },
+      b: { slot: 'select', prefill: 'banded' },
+      why: 'each computes the attention of the prompt in its own way; use prefill: dense',
+    },
+    {
       a: { slot: 'merge', at: 'decode' },
       b: { slot: 'select', prefill: 'banded' },
       why: 'a banded prompt gives no attention for merging to go by; use prefill: dense',

@@ -55,14 +55,6 @@ export interface Part<
   readonly options: JsonObject;
 }
 
-/** A part that computes the prompt's attention. Its signals are what it `provides`, besides decode probabilities. */
-export type PrefillPart<Id extends string = string, P extends Signal = Signal> = Part<
-  Id,
-  'prefill',
-  never,
-  P
->;
-
 /** Freezes a part and everything in its options and lists. */
 export function freezePart<const T extends Part>(part: T): T {
   for (const value of [part.options, part.needs, part.provides]) freezeDeep(value);

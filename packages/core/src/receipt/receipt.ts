@@ -26,11 +26,33 @@ export interface LayerReceipt {
   readonly encodedValues?: readonly number[];
 }
 
+/** What a sparse prefill did in a layer, over all prompts. */
+export interface BlockLayerReceipt {
+  /** Tokens of prompts whose attention was computed in chosen blocks, and in all of them. */
+  readonly sparseTokens: number;
+  readonly denseTokens: number;
+  /** Of the former, for each query head: blocks computed of those up to the diagonal, 0 to 1. */
+  readonly density: readonly number[];
+  /** What the part has to tell, by name, for each query head: `recall` is the share of attention it believes to be in the blocks. */
+  readonly figures: Readonly<Record<string, readonly number[]>>;
+}
+
+/** What a sparse prefill did; prompts since the sequence was created or restored. */
+export interface PrefillReceipt {
+  /** Device time spent on choosing blocks, all layers together. */
+  readonly estimateSeconds: number;
+  readonly layers: readonly BlockLayerReceipt[];
+  /** Why attention was dense, and for how many tokens, all layers together. */
+  readonly dense: Readonly<Record<string, number>>;
+}
+
 /** An account of what was done to a sequence: what was kept, what it took, and what did not go as configured. */
 export interface Receipt {
   readonly policy: PolicyJson;
   readonly parts: readonly PartReceipt[];
   readonly layers: readonly LayerReceipt[];
+  /** Present when the policy has a prefill part. */
+  readonly prefill?: PrefillReceipt;
   readonly kv: {
     /** Bytes of the pages held. */
     readonly measuredBytes: number;

@@ -107,6 +107,8 @@ function savePart(state: SequenceState, part: Part): SavedPart {
 /** The state of the part in a slot; codecs have none. */
 function stateOf(state: SequenceState, slot: Slot): Saveable | undefined {
   switch (slot) {
+    case 'prefill':
+      return state.chooser;
     case 'select':
       return state.selector;
     case 'budget':

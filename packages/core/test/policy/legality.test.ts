@@ -235,6 +235,13 @@ describe('illegal compositions fail in tsc and at run time', () => {
     }, 'cam and think do not go together: merging while decoding');
   });
 
+  test('two attentions of the prompt', async () => {
+    await expectIllegal(() => {
+      // @ts-expect-error each computes the attention of the prompt in its own way
+      compose(flexprefill, streamingllmBanded);
+    }, 'flexprefill and streamingllm do not go together: each computes the attention');
+  });
+
   test('merging after a banded prompt', async () => {
     await expectIllegal(() => {
       // @ts-expect-error a banded prompt gives no attention for merging to go by
@@ -288,7 +295,7 @@ test('what the types leave open is caught at run time', async () => {
 test('every row of the table is reached by a test above', () => {
   // A new row changes these numbers and should come with its tests.
   expect(legality.companions).toHaveLength(2);
-  expect(legality.pairs).toHaveLength(13);
+  expect(legality.pairs).toHaveLength(14);
   expect(legality.warnings).toHaveLength(2);
 });
 

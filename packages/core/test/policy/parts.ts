@@ -2,7 +2,8 @@ import type { Allocator, BudgetPart } from '../../src/policy/allocate.js';
 import type { MergePart, Merger } from '../../src/policy/merge.js';
 import type { ChannelsPart } from '../../src/policy/channels.js';
 import type { CodecPart } from '../../src/policy/codec.js';
-import { freezePart, type PrefillPart, type Signal } from '../../src/policy/part.js';
+import { freezePart, type Signal } from '../../src/policy/part.js';
+import type { PrefillPart } from '../../src/policy/prefill.js';
 import type { Selector, SelectPart } from '../../src/policy/select.js';
 
 // Parts as the eleven methods describe themselves, without their work.
@@ -84,6 +85,8 @@ function prefill<Id extends string>(id: Id): PrefillPart<Id, 'observedWindow' | 
     provides: ['observedWindow', 'headStats'],
     lossy: true,
     options: {},
+    figures: ['recall'],
+    create: onlyDescribed,
   });
 }
 

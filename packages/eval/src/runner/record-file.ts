@@ -34,6 +34,7 @@ const recordLine: z.ZodType<EvalRecord> = z.object({
     rowsIn: z.number(),
     rowsStored: z.number(),
     kv: z.object({ measuredBytes: z.number(), arithmeticBytes: z.number(), fullBytes: z.number() }),
+    density: z.number().optional(),
     fallbacks: z.array(z.string()),
     kernels: z.record(z.string(), z.number()),
   }),

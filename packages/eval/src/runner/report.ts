@@ -8,6 +8,7 @@ import type { EvalSummary, SummaryCell } from './summary.js';
  */
 export function formatTable(summary: EvalSummary, options: { byTask?: boolean } = {}): string {
   const byTask = options.byTask ?? false;
+  const sparse = summary.averages.some(({ density }) => density !== undefined);
   const header = [
     'Method',
     'Length',
@@ -15,6 +16,7 @@ export function formatTable(summary: EvalSummary, options: { byTask?: boolean } 
     'Score',
     'Kept rows',
     'KV cache',
+    ...(sparse ? ['Blocks'] : []),
     'Prefill s',
     'Decode tok/s',
   ];
@@ -25,6 +27,7 @@ export function formatTable(summary: EvalSummary, options: { byTask?: boolean } 
     formatScore(cell),
     `${Math.round(cell.rowsStored)} / ${Math.round(cell.rowsIn)}`,
     formatBytes(cell.kvMeasuredBytes),
+    ...(sparse ? [cell.density === undefined ? '-' : `${(100 * cell.density).toFixed(1)} %`] : []),
     cell.prefillSeconds.toFixed(2),
     cell.decodeTokensPerSecond === null ? '-' : cell.decodeTokensPerSecond.toFixed(1),
   ]);

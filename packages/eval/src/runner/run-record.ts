@@ -65,10 +65,12 @@ export async function* runRecord(run: RecordRun): AsyncGenerator<EvalEvent, Eval
 /** Rows and bytes as of the end of prefill; fallbacks and kernels of the whole record. */
 function digestReceipt(prefilled: Receipt, end: Receipt): ReceiptDigest {
   const { measuredBytes, arithmeticBytes, fullBytes } = prefilled.kv;
+  const densities = (prefilled.prefill?.layers ?? []).flatMap(({ density }) => density);
   return {
     rowsIn: mean(prefilled.layers.flatMap((layer) => layer.rowsIn)),
     rowsStored: mean(prefilled.layers.flatMap((layer) => layer.rowsKept)),
     kv: { measuredBytes, arithmeticBytes, fullBytes },
+    ...(densities.length > 0 && { density: mean(densities) }),
     fallbacks: end.fallbacks,
     kernels: end.kernels,
   };

@@ -28,6 +28,8 @@ export interface SummaryCell {
   readonly prefillSeconds: number;
   /** All decoded tokens over all decode time; `null` when nothing was decoded. */
   readonly decodeTokensPerSecond: number | null;
+  /** {@link ReceiptDigest.density}, mean over the records that have one; absent when none has. */
+  readonly density?: number;
   /** Distinct fallbacks that ran. */
   readonly fallbacks: readonly string[];
 }
@@ -83,6 +85,7 @@ function cell(records: readonly EvalRecord[], task?: string): SummaryCell {
   const sum = (value: (record: EvalRecord) => number): number =>
     records.reduce((total, record) => total + value(record), 0);
   const score = meanOf(records.map((record) => record.score));
+  const densities = records.flatMap(({ receipt }) => receipt.density ?? []);
   const decodeTokens = sum((record) => record.decodeTokens);
   return {
     method: records[0]?.method ?? '',
@@ -101,6 +104,7 @@ function cell(records: readonly EvalRecord[], task?: string): SummaryCell {
     prefillSeconds: mean((record) => record.prefillSeconds),
     decodeTokensPerSecond:
       decodeTokens === 0 ? null : decodeTokens / sum((record) => record.decodeSeconds),
+    ...(densities.length > 0 && { density: meanOf(densities).mean }),
     fallbacks: [...new Set(records.flatMap((record) => record.receipt.fallbacks))],
   };
 }

@@ -38,6 +38,8 @@ export interface ReceiptDigest {
     readonly arithmeticBytes: number;
     readonly fullBytes: number;
   };
+  /** With a sparse prefill: blocks computed of those up to the diagonal, mean over heads and over layers that chose some. */
+  readonly density?: number | undefined;
   readonly fallbacks: readonly string[];
   /** Kernel name → times run for this record. */
   readonly kernels: Readonly<Record<string, number>>;

@@ -1,11 +1,13 @@
 import {
   compose,
   full,
+  type BlockChooser,
   type ChannelsPart,
   type CodecPart,
   type CodecSetup,
   type Part,
   type PartSetup,
+  type PrefillPart,
   type RowFormat,
   type Selector,
   type SelectPart,
@@ -165,7 +167,22 @@ function disable(part: Part): Part {
   if (part.slot === 'select') return disableSelect(part as SelectPart);
   if (part.slot === 'codec' || part.slot === 'channels')
     return disableFormat(part as CodecPart | ChannelsPart);
+  if (part.slot === 'prefill') return disablePrefill(part as PrefillPart);
   return part;
+}
+
+function disablePrefill(part: PrefillPart): PrefillPart {
+  const create = (setup: PartSetup): BlockChooser => {
+    const { idleRows } = part.create(setup);
+    const idle = (): BlockChooser => ({
+      idleRows,
+      choose: () => 'it does nothing',
+      fork: idle,
+      dispose: () => undefined,
+    });
+    return idle();
+  };
+  return { ...part, create };
 }
 
 function disableSelect(part: SelectPart): SelectPart {

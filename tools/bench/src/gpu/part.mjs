@@ -6,6 +6,7 @@ import { kernels } from './kernels.mjs';
 import { methodsBench } from './methods.mjs';
 import { modelBench } from './model.mjs';
 import { Run } from './run.mjs';
+import { sparseBench } from './sparse.mjs';
 
 const [, , part, options] = process.argv;
 const run = new Run(JSON.parse(options), (line) => console.log(JSON.stringify(line)));
@@ -21,8 +22,14 @@ if (part === 'ceilings') {
     node,
   });
 }
-await { ceilings, kernels, model: modelBench, methods: methodsBench, codecs: codecsBench }[part](
-  run,
-);
+const parts = {
+  ceilings,
+  kernels,
+  model: modelBench,
+  methods: methodsBench,
+  codecs: codecsBench,
+  sparse: sparseBench,
+};
+await parts[part](run);
 // A line that failed is reported; the process itself did what it was asked.
 process.exit(0);

@@ -1,7 +1,7 @@
 // What every part of bench:gpu gets: its options, the clock, and where its lines go.
 
 /** In the order in which they run. */
-export const PARTS = ['ceilings', 'kernels', 'model', 'methods', 'codecs', 'peers'];
+export const PARTS = ['ceilings', 'kernels', 'model', 'methods', 'codecs', 'sparse', 'peers'];
 
 export class Run {
   #started = performance.now();

@@ -1,5 +1,8 @@
 // Writes a Llama checkpoint of random normal bfloat16 weights (deviation 0.02, norms 1) in shards, as Hugging Face
 // lays them out, so that every system can load the same files.
+// With `structured`, attention is local instead of even, for benchmarks of sparse prefill: sixteen channels of all embeddings
+// are the same, and the projections of queries and keys turn them into vectors whose rotated product falls with distance
+// (structured.mjs). The residual branches are small, so that these channels stay what they are through all layers.
 import {
   closeSync,
   existsSync,
@@ -11,18 +14,23 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { toBfloat16 } from '@accel/kernels';
 import { normalWords } from './data.mjs';
+import { PAIRS } from './structured.mjs';
 
 const PIECE = 1 << 25;
+/** As in structured.mjs, for a model in which XAttention computes about as many blocks of 128K tokens as its paper says. */
+const LOCALITY = [128, 131, 134, 137, 140, 143, 146, 150];
 
 /** @returns {{ bytes: number, written: boolean, seconds: number }} what is in `folder` afterwards */
 export function writeModel(folder, spec) {
   const config = configOf(spec);
+  const shape = spec.structured === true ? structuredWords(spec) : plainWords;
   const shards = shardsOf(spec);
   const bytes = shards.flatMap(Object.values).reduce((sum, shape) => sum + 2 * size(shape), 0);
   const started = performance.now();
   const done = join(folder, 'complete');
-  const stamp = JSON.stringify(config);
+  const stamp = JSON.stringify({ ...config, structured: spec.structured === true });
   if (existsSync(done) && readFileSync(done, 'utf8') === stamp)
     return { bytes, written: false, seconds: 0 };
   rmSync(folder, { recursive: true, force: true });
@@ -31,7 +39,7 @@ export function writeModel(folder, spec) {
   shards.forEach((shapes, i) => {
     const name = `model-${pad(i + 1)}-of-${pad(shards.length)}.safetensors`;
     for (const tensor of Object.keys(shapes)) map[tensor] = name;
-    writeShard(join(folder, name), shapes);
+    writeShard(join(folder, name), shapes, shape);
   });
   const index = { metadata: { total_size: bytes }, weight_map: map };
   writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify(index));
@@ -94,7 +102,7 @@ function shardsOf({ hidden, intermediate, layers, heads, kvHeads, headDim, vocab
   return shards;
 }
 
-function writeShard(path, shapes) {
+function writeShard(path, shapes, wordsOf) {
   let end = 0;
   const header = { __metadata__: { format: 'pt' } };
   for (const [name, shape] of Object.entries(shapes)) {
@@ -109,17 +117,55 @@ function writeShard(path, shapes) {
   writeSync(file, json);
   let offset = 0;
   for (const [name, shape] of Object.entries(shapes)) {
-    const one = /norm\.weight$/.test(name);
     for (let left = size(shape); left > 0;) {
       const count = Math.min(PIECE, left);
-      const words = one
-        ? new Uint16Array(count).fill(0x3f80)
-        : normalWords(count, 0.02, (offset += 1_000_003));
+      const words = wordsOf(name, size(shape) - left, count, (offset += 1_000_003));
       writeAll(file, new Uint8Array(words.buffer));
       left -= count;
     }
   }
   closeSync(file);
+}
+
+const ONE = 0x3f80;
+
+/** Elements [at, at + count) of a tensor. */
+function plainWords(name, at, count, offset) {
+  if (name.endsWith('norm.weight')) return new Uint16Array(count).fill(ONE);
+  return normalWords(count, 0.02, offset);
+}
+
+/** The same for `structured`. PIECE is whole rows. */
+function structuredWords({ hidden, heads, kvHeads, headDim }) {
+  const [shared, level] = [16, 4];
+  const half = headDim / 2;
+  return (name, at, count, offset) => {
+    if (name.endsWith('norm.weight')) return plainWords(name, at, count, offset);
+    if (name.endsWith('embed_tokens.weight')) {
+      const words = normalWords(count, 1, offset);
+      const [word] = toBfloat16(Float32Array.of(level));
+      for (let row = 0; row < count; row += hidden) words.fill(word, row, row + shared);
+      return words;
+    }
+    const branch = /(o_proj|down_proj)\.weight$/.test(name);
+    const words = normalWords(count, branch ? 0.0005 : 0.02, offset);
+    const projection = /([qk])_proj\.weight$/.exec(name);
+    if (projection === null) return words;
+    const group = projection[1] === 'q' ? heads / kvHeads : 1;
+    const norm = Math.sqrt((hidden - shared + shared * level ** 2) / hidden);
+    for (let row = 0; row < count; row += hidden) {
+      const [head, channel] = [
+        Math.floor((at + row) / hidden / headDim),
+        Math.floor((at + row) / hidden) % headDim,
+      ];
+      if (channel >= half || !PAIRS.includes(channel)) continue;
+      const total = LOCALITY[Math.floor(head / group)];
+      const u = Math.sqrt(total / PAIRS.length);
+      const [word] = toBfloat16(Float32Array.of((u * norm) / (shared * level)));
+      words.fill(word, row, row + shared);
+    }
+    return words;
+  };
 }
 
 /** One write may take less than it is given. */

@@ -11,8 +11,8 @@
 // 8 c + 2 (l % 4) + e. Two such column groups, packed to 16-bit pairs, are the A registers of a k16 step.
 // wgmma runs behind the program's back: fence, issue, commit, wait, and touch none of its registers in between.
 // PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions"; layouts as in CUTLASS's sm90 descriptor notes.
-#ifndef ACCEL_CUDA_COMMON_WGMMA_CUH
-#define ACCEL_CUDA_COMMON_WGMMA_CUH
+#ifndef ACCEL_WGMMA_CUH
+#define ACCEL_WGMMA_CUH
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>

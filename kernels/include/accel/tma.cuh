@@ -2,11 +2,11 @@
 //
 // A tensor map describes a strided tensor in global memory and the box that one copy takes from it. We use three
 // dimensions, 16-bit elements, boxes 64 elements (128 bytes) wide and the 128-byte swizzle: row r of the box is at
-// 128 * r in shared memory, and its 16-byte chunk c at place c ^ (r & 7). That is what wgmma reads (wgmma.cuh); the
+// 128 * r in shared memory, and its 16-byte chunk c at place c ^ (r & 7). That is what wgmma reads (accel/wgmma.cuh); the
 // destination is aligned to 1024 bytes. Elements of the box outside the tensor, before its start too, read as zero and
 // count as bytes copied. CUDA driver API, cuTensorMapEncodeTiled; PTX ISA, cp.async.bulk.tensor.
-#ifndef ACCEL_CUDA_COMMON_TMA_CUH
-#define ACCEL_CUDA_COMMON_TMA_CUH
+#ifndef ACCEL_TMA_CUH
+#define ACCEL_TMA_CUH
 
 #include <cuda.h>
 #include <cuda_runtime.h>

@@ -1,0 +1,45 @@
+import { BLOCK, type BlockCall, type BlockChooser } from '@accel/core';
+import { flexprefillBlocks } from './blocks.js';
+import type { FlexprefillSettings } from './settings.js';
+
+/** FlexPrefill on one sequence. It remembers nothing: each choice is made from the queries and keys at hand. */
+export class FlexprefillChooser implements BlockChooser {
+  readonly #settings: FlexprefillSettings;
+  /** Up to so many rows two blocks of columns, or the smallest budget, are all there is. */
+  readonly idleRows: number;
+
+  constructor(settings: FlexprefillSettings) {
+    this.#settings = settings;
+    const { blockSize, minBudget } = settings;
+    this.idleRows = Math.max(2 * blockSize, Math.ceil(minBudget / blockSize) * blockSize);
+  }
+
+  choose({ stream, q, kv, m, rows, scale, mask, figures }: BlockCall): string | undefined {
+    const { gamma, tau, minBudget, maxBudget, blockSize, mode } = this.#settings;
+    if (rows <= this.idleRows)
+      return `${rows} rows are no more than the ${this.idleRows} that FlexPrefill always computes`;
+    if (m < BLOCK) return `${m} queries are fewer than the ${BLOCK} that FlexPrefill observes`;
+    flexprefillBlocks(stream, { mask, figures }, q, kv, {
+      scale,
+      gamma,
+      tau,
+      minBlocks: Math.ceil(minBudget / blockSize),
+      maxBlocks: maxBudget === null ? undefined : Math.ceil(maxBudget / blockSize),
+      block: blockSize,
+      compat: mode === 'compat',
+    });
+    return undefined;
+  }
+
+  save(): null {
+    return null;
+  }
+
+  fork(): BlockChooser {
+    return new FlexprefillChooser(this.#settings);
+  }
+
+  dispose(): void {
+    // Nothing outlives a call.
+  }
+}
