@@ -94,7 +94,11 @@ class Setup implements Disposable {
     this.host.push({ k, v });
     using keys = Tensor.from(this.device, k, [rows, kvHeads, dim], this.dtype);
     using values = Tensor.from(this.device, v, [rows, kvHeads, dim], this.dtype);
-    using where = Tensor.from(this.device, Int32Array.from({ length: rows }, (_, i) => i), [rows]);
+    using where = Tensor.from(
+      this.device,
+      Int32Array.from({ length: rows }, (_, i) => i),
+      [rows],
+    );
     cache.reserve(0, rows);
     ops.kvAppend(this.stream, cache.kv(0), keys, values, where, Int32Array.of(rows));
   }
@@ -148,8 +152,20 @@ class Setup implements Disposable {
     };
   }
 
-  /** Attention over the mask in double precision, block by block. */
-  plain(mask: Int32Array) {
+  /** What each row of the first sequence receives, by query head. */
+  columns(mask: Int32Array): number[][] {
+    const [first] = this.problem.sequences;
+    const rows = first === undefined ? 0 : rowsOf(first);
+    const sums = Array.from({ length: this.heads }, () => new Array<number>(rows).fill(0));
+    this.plain(mask, (h, row, weight) => {
+      const of = sums[h];
+      if (of !== undefined) of[row] = (of[row] ?? 0) + weight;
+    });
+    return sums;
+  }
+
+  /** Attention over the mask in double precision, block by block; shows every weight. */
+  plain(mask: Int32Array, see?: (head: number, row: number, weight: number) => void) {
     const { kvHeads, group, dim, sequences } = this.problem;
     const { heads, words } = this;
     const out = new Float64Array(this.q.length);
@@ -186,6 +202,7 @@ class Setup implements Disposable {
           lse[token * heads + h] = most + Math.log(sum);
           for (const [n, from] of rows.entries()) {
             const w = (weights[n] ?? 0) / sum;
+            see?.(h, Math.floor(from / (kvHeads * dim)), w);
             for (let c = 0; c < dim; c++) out[at + c] = (out[at + c] ?? 0) + w * (v[from + c] ?? 0);
           }
         }
@@ -271,10 +288,71 @@ describeDevices('block-sparse attention', (id) => {
     });
   }
 
+  test.skipIf(id === 'cpu').each(['sm90', 'sm80', 'reference'])(
+    'is the same on the kernel %s',
+    async (kernel) => {
+      try {
+        process.env['ACCEL_CUDA_ATTENTION'] = kernel;
+        for (const dtype of ['bfloat16', 'float16'] as const) {
+          for (const dim of [64, 128]) {
+            const sequences = [
+              { prefix: 2, queries: 300 },
+              { prefix: 0, queries: 129 },
+            ];
+            using setup = new Setup(id, { ...plainOne, dim, sequences }, dtype);
+            const got = await setup.run(setup.mask);
+            const want = setup.plain(setup.mask);
+            close(got.out, want.out, 1e-2, `${kernel} ${dtype} ${dim}`);
+            close(got.lse, want.lse, 1e-3, 'lse');
+            expect([...got.counts]).toEqual([...want.counts]);
+            expect(setup.stream.kernels()).toHaveProperty(`attention_${kernel}`);
+          }
+        }
+      } finally {
+        Reflect.deleteProperty(process.env, 'ACCEL_CUDA_ATTENTION');
+      }
+    },
+  );
+
+  for (const dtype of dtypes) {
+    test(`leaves sums over the visible pairs, ${dtype}`, async () => {
+      const problem = { ...plainOne, dim: dtype === 'float16' ? 128 : 64, density: 0.4 };
+      using setup = new Setup(id, problem, dtype);
+      const { stream, device, scale, heads, words } = setup;
+      const rows = 428;
+      for (const reduce of ['none', 'mean'] as const) {
+        using q = setup.query();
+        using out = Tensor.empty(device, dtype, q.shape);
+        using lse = Tensor.empty(device, 'float32', [300, heads]);
+        using mask = Tensor.from(device, setup.mask, [3, heads, words]);
+        using sums = Tensor.empty(device, 'float32', [reduce === 'none' ? heads : 2, rows]);
+        const kv = setup.caches[0]?.kv(0);
+        if (kv === undefined) throw new Error('no cache');
+        ops.blockSparseAttention(stream, out, lse, q, kv, Int32Array.of(300), { scale, mask });
+        ops.columnSums(stream, sums, q, lse, kv, { scale, reduce, mask });
+        const got = (await sums.read(stream)) as Float32Array;
+        const perHead = setup.columns(setup.mask);
+        const want =
+          reduce === 'none'
+            ? perHead
+            : [0, 1].map((h) =>
+                (perHead[2 * h] as number[]).map(
+                  (x, j) => (x + (perHead[2 * h + 1]?.[j] ?? 0)) / 2,
+                ),
+              );
+        close(got, want.flat(), dtype === 'float32' ? 1e-4 : 5e-3, reduce);
+      }
+    });
+  }
+
   test('gives the same bits a hundred times', async () => {
     using setup = new Setup(id, plainOne, id === 'cpu' ? 'float32' : 'bfloat16');
     const first = await setup.run(setup.mask);
-    for (let i = 0; i < 99; i++) expect((await setup.run(setup.mask)).out).toEqual(first.out);
+    const bytes = (x: Float32Array): Buffer => Buffer.from(x.buffer);
+    for (let i = 0; i < 99; i++) {
+      const { out } = await setup.run(setup.mask);
+      expect(bytes(out).equals(bytes(first.out))).toBe(true);
+    }
   });
 
   describe('refuses', () => {
@@ -284,7 +362,10 @@ describeDevices('block-sparse attention', (id) => {
     };
 
     test('a prefix that is no whole number of blocks', async () => {
-      await refuse({ ...plainOne, sequences: [{ prefix: 100 / BLOCK, queries: 30 }] }, 'ERR_ACCEL_ARGUMENT');
+      await refuse(
+        { ...plainOne, sequences: [{ prefix: 100 / BLOCK, queries: 30 }] },
+        'ERR_ACCEL_ARGUMENT',
+      );
     });
 
     test('a mask of another number of row blocks', async () => {

@@ -1,4 +1,5 @@
 /** Every method that evicts, allots or merges, at the same number of rows a head; formats of stored rows, and both; sparse prefill. */
+import { fileURLToPath } from 'node:url';
 import { cakekv } from '@accel/cakekv';
 import { cam } from '@accel/cam';
 import { compose, full } from '@accel/core';
@@ -10,7 +11,12 @@ import { pyramidkv } from '@accel/pyramidkv';
 import { snapkv } from '@accel/snapkv';
 import { streamingllm } from '@accel/streamingllm';
 import { think } from '@accel/think';
-import { xattention } from '@accel/xattention';
+import { readThresholds, xattention } from '@accel/xattention';
+
+/** Of the embedded model; calibration-texts.js says where it is from. */
+const plan = await readThresholds(
+  fileURLToPath(new URL('../plans/xattention-needle.json', import.meta.url)),
+);
 
 /**
  * @param {number} tokens rows kept for each layer and head, on average over layers
@@ -23,6 +29,8 @@ export function methods(tokens, pool) {
   const budget = { tokens };
   const wide = { kind: 'max', size: pool };
   const votes = () => snapkv({ budget, pool: wide });
+  // A threshold for each head, as in the paper.
+  const calibrated = () => xattention({ stride: plan.stride, thresholds: plan.thresholds });
   const packed = (bits) => kivi({ bits, group: 32, residual: 128 });
   return [
     { name: 'full', policy: full },
@@ -47,15 +55,15 @@ export function methods(tokens, pool) {
       policy: compose(h2o({ budget, evicts: 'prefillEnd' }), packed(4)),
     },
     // With the options of their papers, whatever the budget: these leave the cache alone.
-    { name: 'XAttention', policy: compose(xattention({ stride: 16, threshold: 0.9 })) },
-    { name: 'XAttention-8', policy: compose(xattention({ stride: 8, threshold: 0.9 })) },
+    { name: 'XAttention', policy: compose(calibrated()) },
+    { name: 'XAttention 0.9', policy: compose(xattention({ stride: 16, threshold: 0.9 })) },
     {
       name: 'FlexPrefill',
       policy: compose(flexprefill({ gamma: 0.95, tau: 0.1, minBudget: 1024 })),
     },
     {
       name: 'XAttention+SnapKV',
-      policy: compose(xattention({ stride: 16, threshold: 0.9 }), votes()),
+      policy: compose(calibrated(), votes()),
     },
     {
       name: 'FlexPrefill+KIVI-8',

@@ -13,6 +13,10 @@ const sparse: PrefillPart<'sparse', 'observedWindow'> = freezePart({
   provides: ['observedWindow'],
   lossy: true,
   options: {},
+  figures: ['recall'],
+  create: () => {
+    throw new Error('only described');
+  },
 });
 
 const codec = {

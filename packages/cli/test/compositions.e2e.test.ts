@@ -18,6 +18,8 @@ const alone = [
   'CaM',
   'ThinK',
   'KIVI',
+  'FlexPrefill',
+  'XAttention',
 ];
 const composed = [
   'SnapKV+PyramidKV',
@@ -34,19 +36,34 @@ const composed = [
   'ThinK+KIVI',
   'SnapKV+ThinK+KIVI',
   'L2Compress+KIVI',
+  'XAttention+SnapKV',
+  'XAttention+CakeKV',
+  'XAttention+StreamingLLM',
+  'XAttention+H2O',
+  'XAttention+KIVI',
+  'FlexPrefill+PyramidKV',
+  'FlexPrefill+L2Compress',
+  'FlexPrefill+H2O+CaM',
+  'FlexPrefill+ThinK',
+  'FlexPrefill+SnapKV+ThinK+KIVI',
 ];
+/** These leave the cache as it is. */
+const sparse = ['FlexPrefill', 'XAttention'];
 
 const BUDGET = 'budget: { tokens: 96 }\n';
 const OPTIONS: Readonly<Record<string, string>> = {
   streamingllm: BUDGET,
   snapkv: BUDGET,
-  h2o: BUDGET,
+  h2o: `${BUDGET}approximateSignal: true
+`,
   l2compress: BUDGET,
   pyramidkv: BUDGET,
   cakekv: BUDGET,
   kivi: 'residual: 32\n',
   think: 'recent: 32\n',
-  cam: `gate: always\nstreamingllm: { ${BUDGET.trim()} }\n`,
+  flexprefill: 'minBudget: 128\n',
+  xattention: 'dense: 0\n',
+  cam: `gate: always\napproximateSignal: true\nstreamingllm: { ${BUDGET.trim()} }\n`,
 };
 
 let folder: string;
@@ -90,7 +107,7 @@ describe('accel generate', () => {
   const prompt =
     'One of the special magic numbers for quiet-harbor is: 4819205.\n' +
     'The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n'.repeat(
-      10,
+      20,
     ) +
     'The special magic number for quiet-harbor mentioned in the provided text is';
 
@@ -107,12 +124,18 @@ describe('accel generate', () => {
       receipt: Receipt;
       promptTokens: number;
     };
-    expect(promptTokens).toBeGreaterThan(150);
+    expect(promptTokens).toBeGreaterThan(300);
     const ids = receipt.parts.map(({ id }) => id);
     for (const id of name.toLowerCase().split('+')) expect(ids).toContain(id);
     for (const part of receipt.parts) {
       expect(part.acted, `${part.id} ${part.slot}`).toBeGreaterThan(0);
     }
-    expect(receipt.kv.measuredBytes).toBeLessThan(receipt.kv.fullBytes);
+    if (!sparse.includes(name)) expect(receipt.kv.measuredBytes).toBeLessThan(receipt.kv.fullBytes);
+    const chooses = sparse.some((id) => name.includes(id));
+    expect(receipt.prefill !== undefined, 'says what it computed').toBe(chooses);
+    for (const density of receipt.prefill?.layers.flatMap((layer) => layer.density) ?? []) {
+      expect(density).toBeGreaterThan(0);
+      expect(density).toBeLessThanOrEqual(1);
+    }
   });
 });

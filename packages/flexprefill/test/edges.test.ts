@@ -99,6 +99,16 @@ describeDevices('FlexPrefill edges', (device) => {
           await expectSound(device, inputs, { gamma, tau, minBlocks });
   });
 
+  it('takes everything as gamma goes to 1', async () => {
+    for (const tau of [0, 1]) {
+      for (const { mask } of await runBlocks(device, knownInputs(1100, 64), {
+        gamma: 1 - 1e-9,
+        tau,
+      }))
+        expect(ones(mask)).toBe(45);
+    }
+  });
+
   it('is dense where the smallest budget is the whole prompt', async () => {
     const [head] = await runBlocks(device, knownInputs(1100, 64), { minBlocks: 9 });
     expect(head?.budgets).toEqual([9, 9]);

@@ -21,6 +21,10 @@ const sparse: PrefillPart<'sparse', 'observedWindow'> = freezePart({
   provides: ['observedWindow'],
   lossy: true,
   options: {},
+  figures: ['recall'],
+  create: () => {
+    throw new Error('only described');
+  },
 });
 
 const rows = {

@@ -11,6 +11,10 @@ const sparse: PrefillPart<'sparse', 'observedWindow'> = freezePart({
   provides: ['observedWindow'],
   lossy: true,
   options: {},
+  figures: ['recall'],
+  create: () => {
+    throw new Error('only described');
+  },
 });
 
 const blind: PrefillPart<'blind', 'columnSums'> = freezePart({
@@ -20,6 +24,10 @@ const blind: PrefillPart<'blind', 'columnSums'> = freezePart({
   provides: ['columnSums'],
   lossy: true,
   options: {},
+  figures: ['recall'],
+  create: () => {
+    throw new Error('only described');
+  },
 });
 
 const select = {

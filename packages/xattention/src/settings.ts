@@ -64,6 +64,13 @@ export const reader: OptionsReader<Given> = {
         'memory is bounded without it, and masks do not depend on it; `chunk` with `mode: compat` gives the masks of the original',
     },
     use_triton: { ignored: 'it chose a code path; there is one estimator, on every device' },
+    // The rest of a plan that `accel calibrate xattention` wrote, so that its file is a config.
+    schema: { ignored: 'it names the format of a plan' },
+    model: {
+      ignored: 'the shape of thresholds is checked against the model that they are used with',
+    },
+    coverage: { ignored: 'the thresholds were found with it' },
+    provenance: { ignored: 'it says how the thresholds were found' },
   },
 };
 

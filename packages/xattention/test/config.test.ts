@@ -45,6 +45,19 @@ describe('configs', () => {
     expect(method.fromConfig(keys)[0]?.options).toEqual(want);
   });
 
+  it('takes a plan as it is written', () => {
+    const plan = {
+      schema: 'accel.xattention.thresholds/1',
+      model: { name: 'small', layers: 1, heads: 2 },
+      stride: 8,
+      coverage: 0.9,
+      provenance: 'made up',
+      thresholds: [[0.5, 0.7]],
+    };
+    const want = xattention({ stride: 8, thresholds: [[0.5, 0.7]] }).options;
+    expect(method.fromConfig(plan)[0]?.options).toEqual(want);
+  });
+
   it('says where a chunk has a meaning', () => {
     expect(() => method.fromConfig({ chunk: 2048 })).toThrow(
       errorWith('ERR_ACCEL_POLICY', 'compat'),

@@ -50,7 +50,8 @@ export class BlockLog implements Disposable {
     this.#device = device;
     this.#spec = spec;
     this.#names = names;
-    this.#layers = names.length === 0 ? [] : Array.from({ length: spec.layers }, () => this.#none());
+    this.#layers =
+      names.length === 0 ? [] : Array.from({ length: spec.layers }, () => this.#none());
   }
 
   /** A choice is about to be made for `m` queries that see `rows` rows. */

@@ -176,9 +176,7 @@ describeDevices('a prefill part', (device) => {
     expect(layer?.figures['minRows']).toEqual(new Array(model.spec.heads).fill(384));
     expect(receipt.prefill?.estimateSeconds).toBeGreaterThan(0);
     expect(receipt.parts[0]).toMatchObject({ id: 'blocks', acted: calls.length, idleRows: 0 });
-    expect(receipt.kernels).toHaveProperty(
-      device === 'cpu' ? 'block_sparse_tiled' : 'block_lists',
-    );
+    expect(receipt.kernels).toHaveProperty(device === 'cpu' ? 'block_sparse_tiled' : 'block_lists');
     expect(() => assertStrict(receipt)).not.toThrow();
   });
 
@@ -225,7 +223,10 @@ describeDevices('a prefill part', (device) => {
     const want = await logitsAfter({ policy: full }, [ids(400)]);
     expect(largestDifference(short.logits, want.logits)).toBeLessThanOrEqual(near);
 
-    const never = compose({ ...blocks(band, [], 5000), create: () => ({ ...chooser(5000), idleRows: 0 }) });
+    const never = compose({
+      ...blocks(band, [], 5000),
+      create: () => ({ ...chooser(5000), idleRows: 0 }),
+    });
     const long = await logitsAfter({ policy: never }, [ids(400)]);
     expect(() => assertStrict(long.receipt)).toThrow(/never acted/);
   });
@@ -258,13 +259,16 @@ describeDevices('a prefill part', (device) => {
     using fork = sequence.fork();
     expect(fork.receipt().prefill).toEqual(sequence.receipt().prefill);
     const tokens: number[] = [];
-    for await (const { id } of sequence.generate({ maxTokens: 3, ignoreEos: true })) tokens.push(id);
+    for await (const { id } of sequence.generate({ maxTokens: 3, ignoreEos: true }))
+      tokens.push(id);
     expect(tokens).toHaveLength(3);
   });
 
   describe('sequence files', () => {
     test('keep that it acted', async () => {
-      const path = fileURLToPath(new URL(`../../node_modules/.blocks-${device}.accel`, import.meta.url));
+      const path = fileURLToPath(
+        new URL(`../../node_modules/.blocks-${device}.accel`, import.meta.url),
+      );
       const policy = compose(blocks(band));
       using sequence = model.sequence({ policy });
       await sequence.append(ids(600));

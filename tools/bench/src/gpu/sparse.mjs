@@ -31,25 +31,28 @@ const METHODS = {
 export async function sparseBench(run) {
   const folder = join(run.dir, '..', 'accel-bench-structured');
   rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
   const device = Device.open(run.device);
   const stream = device.createStream();
   const timer = new Timer(stream, () => undefined, { samples: run.quick ? 3 : 5 });
-  for (const rows of run.lengths)
-    await run.part('sparse', `${rows} tokens`, 10 + rows / 8192, () =>
-      layer(run, device, stream, timer, rows, folder),
-    );
-  await run.part('sparse', 'peers', 20, () => peers(run, folder));
+  for (const kind of ['mixed', 'local']) {
+    const files = join(folder, kind);
+    mkdirSync(files, { recursive: true });
+    for (const rows of run.lengths)
+      await run.part('sparse', `${rows} tokens`, 10 + rows / 8192, () =>
+        layer(run, { device, stream, timer }, rows, kind, files),
+      );
+    await run.part('sparse', 'peers', 20, () => peers(run, kind, files));
+    rmSync(files, { recursive: true });
+  }
   rmSync(folder, { recursive: true, force: true });
   stream.dispose();
   const longest = Math.max(...run.lengths);
   await run.part('sparse', 'model', 60, () => prompts(run, longest));
 }
 
-async function layer(run, device, stream, timer, rows, folder) {
-  const data = structured(device, stream, rows, folder);
-  const { q } = data;
-  const kv = data.kv();
+async function layer(run, { device, stream, timer }, rows, data, folder) {
+  const { q, kv: cache, dispose } = structured(device, stream, rows, data, folder);
+  const kv = cache();
   const out = Tensor.empty(device, 'bfloat16', q.shape);
   const lens = Int32Array.of(rows);
   const dense = await timer.measure(() =>
@@ -64,8 +67,7 @@ async function layer(run, device, stream, timer, rows, folder) {
   const words = Math.ceil(blocks / 32);
   const mask = Tensor.empty(device, 'int32', [blocks, heads, words]);
   const counts = Tensor.empty(device, 'int32', [1, heads]);
-  const attend = () =>
-    ops.blockSparseAttention(stream, out, null, q, kv, lens, { scale, mask });
+  const attend = () => ops.blockSparseAttention(stream, out, null, q, kv, lens, { scale, mask });
   const computed = async () => {
     counts.write(stream, new Int32Array(heads));
     ops.blockSparseAttention(stream, out, null, q, kv, lens, { scale, mask, counts });
@@ -73,7 +75,8 @@ async function layer(run, device, stream, timer, rows, folder) {
   };
 
   const sparseUs = {};
-  for (const wanted of DENSITIES) {
+  // Which blocks are computed by chance does not depend on the data.
+  for (const wanted of data === 'mixed' ? DENSITIES : [0.1]) {
     mask.write(stream, randomMask(blocks, words, wanted));
     const tiles = await computed();
     const { us, kernels } = await timer.measure(attend);
@@ -81,6 +84,7 @@ async function layer(run, device, stream, timer, rows, folder) {
     run.emit({
       group: 'sparse',
       name: 'random blocks',
+      data,
       length: rows,
       density: tiles / (causal * heads),
       us,
@@ -114,6 +118,7 @@ async function layer(run, device, stream, timer, rows, folder) {
     run.emit({
       group: 'sparse',
       name,
+      data,
       length: rows,
       density: tiles / (causal * heads),
       recall: recall.reduce((a, b) => a + b, 0) / heads,
@@ -133,7 +138,7 @@ async function layer(run, device, stream, timer, rows, folder) {
     figures.dispose();
   }
   for (const tensor of [mask, counts, out]) tensor.dispose();
-  data.dispose();
+  dispose();
 }
 
 /** First column, diagonal, and others by chance, so that `density` of the causal blocks are set. */
@@ -147,14 +152,15 @@ function randomMask(blocks, words, density) {
     const i = Math.floor(row / heads);
     for (let j = 0; j <= i; j++) {
       state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      if (j === 0 || j === i || state / 2 ** 32 < chance) mask[row * words + (j >> 5)] |= 1 << (j & 31);
+      if (j === 0 || j === i || state / 2 ** 32 < chance)
+        mask[row * words + (j >> 5)] |= 1 << (j & 31);
     }
   }
   return mask;
 }
 
 /** cuDNN and, where its source is (ACCEL_FLEXPREFILL_SOURCE), the original FlexPrefill on the same data. */
-async function peers(run, folder) {
+async function peers(run, data, folder) {
   const python = process.env.ACCEL_PYTHON ?? 'python3';
   const check = 'import torch, sys; sys.exit(0 if torch.cuda.is_available() else "no GPU")';
   if (spawnSync(python, ['-c', check]).status !== 0) {
@@ -169,10 +175,12 @@ async function peers(run, folder) {
     createInterface({ input: child.stdout }).on('line', (line) => {
       if (!line.startsWith('{')) return;
       const { tokens: length, ...rest } = JSON.parse(line);
-      run.emit({ group: 'sparse', length, ...rest });
+      run.emit({ group: 'sparse', data, length, ...rest });
     });
     child.on('error', fail);
-    child.on('close', (code) => (code === 0 ? done() : fail(new Error(`${script} ended with ${code}`))));
+    child.on('close', (code) =>
+      code === 0 ? done() : fail(new Error(`${script} ended with ${code}`)),
+    );
   });
 }
 

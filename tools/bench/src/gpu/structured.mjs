@@ -15,14 +15,23 @@ const SINK = [0, 4];
 const STRETCH = [4, 8];
 const NOISE = 1.28;
 
-/** Sum of the squares on the pairs: the logit of distance 0, times √d. By kv head; the last two look nearly everywhere. */
-const LOCALITY = [150, 140, 126, 120, 114, 108, 60, 40];
+/**
+ * Sum of the squares on the pairs: the logit of distance 0, times √d. By kv head: with `mixed` the last two look nearly
+ * everywhere, with `local` all look at what is near.
+ */
+const LOCALITIES = {
+  mixed: [150, 140, 126, 120, 114, 108, 60, 40],
+  local: [180, 176, 170, 164, 158, 152, 146, 140],
+};
+let locality = LOCALITIES.mixed;
 
 /**
  * A layer of `rows` tokens: queries `[rows, heads, d]` and a cache, bfloat16.
+ * @param {'mixed' | 'local'} kind
  * @param {string} [folder] also writes ROWS.q.bin, .k.bin, .v.bin and .json there, for peers
  */
-export function structured(device, stream, rows, folder) {
+export function structured(device, stream, rows, kind, folder) {
+  locality = LOCALITIES[kind];
   const pageBytes = 16 * headDim * 2;
   const pages = kvHeads * 2 * (Math.ceil(rows / 16) + 8);
   const pool = new PagePool(stream, { pageBytes, capacityBytes: pages * pageBytes });
@@ -37,7 +46,9 @@ export function structured(device, stream, rows, folder) {
   const files =
     folder === undefined
       ? undefined
-      : Object.fromEntries(['q', 'k', 'v'].map((name) => [name, openSync(`${folder}/${rows}.${name}.bin`, 'w')]));
+      : Object.fromEntries(
+          ['q', 'k', 'v'].map((name) => [name, openSync(`${folder}/${rows}.${name}.bin`, 'w')]),
+        );
   for (let from = 0; from < rows; from += PIECE) {
     const size = Math.min(PIECE, rows - from);
     const host = {
@@ -51,12 +62,17 @@ export function structured(device, stream, rows, folder) {
     const [k, v] = ['k', 'v'].map((name) =>
       Tensor.from(device, host[name], [size, kvHeads, headDim], 'bfloat16'),
     );
-    const positions = Tensor.from(device, Int32Array.from({ length: size }, (_, i) => from + i), [size]);
+    const positions = Tensor.from(
+      device,
+      Int32Array.from({ length: size }, (_, i) => from + i),
+      [size],
+    );
     sequence.reserve(0, size);
     ops.kvAppend(stream, sequence.kv(0), k, v, positions, Int32Array.of(size));
     for (const tensor of [k, v, positions]) tensor.dispose();
     if (files !== undefined)
-      for (const [name, file] of Object.entries(files)) writeAll(file, new Uint8Array(host[name].buffer));
+      for (const [name, file] of Object.entries(files))
+        writeAll(file, new Uint8Array(host[name].buffer));
   }
   if (files !== undefined) {
     for (const file of Object.values(files)) closeSync(file);
@@ -83,7 +99,7 @@ function angles(position) {
 function queries(from, size) {
   const group = heads / kvHeads;
   return fill(from, size, heads, 11, (put, head, turned) => {
-    rotate(put, turned, LOCALITY[Math.floor(head / group)]);
+    rotate(put, turned, locality[Math.floor(head / group)]);
     for (let c = SINK[0]; c < SINK[1]; c++) put(c, 4);
     if (head % 2 === 0) for (let c = STRETCH[0]; c < STRETCH[1]; c++) put(c, 4);
   });
@@ -92,7 +108,7 @@ function queries(from, size) {
 function keys(from, size, rows) {
   const middle = Math.floor(rows / 3);
   return fill(from, size, kvHeads, 5, (put, head, turned, position) => {
-    rotate(put, turned, LOCALITY[head]);
+    rotate(put, turned, locality[head]);
     if (position < 4) for (let c = SINK[0]; c < SINK[1]; c++) put(c, 8);
     if (position >= middle && position < middle + 256)
       for (let c = STRETCH[0]; c < STRETCH[1]; c++) put(c, 5);

@@ -20,7 +20,7 @@ import { PAIRS } from './structured.mjs';
 
 const PIECE = 1 << 25;
 /** As in structured.mjs, for a model in which XAttention computes about as many blocks of 128K tokens as its paper says. */
-const LOCALITY = [128, 131, 134, 137, 140, 143, 146, 150];
+const LOCALITY = [150, 155, 160, 165, 168, 172, 176, 180];
 
 /** @returns {{ bytes: number, written: boolean, seconds: number }} what is in `folder` afterwards */
 export function writeModel(folder, spec) {
