@@ -22,7 +22,7 @@ constexpr int kTile = 128;             // queries of an item, keys of a tile
 constexpr int kGroups = 2;             // consumer warpgroups, 64 queries each
 constexpr int kThreads = 128 * (1 + kGroups);
 constexpr int kQueryStages = 2;        // the next item's queries are loaded during this one
-constexpr int kProducerRegisters = 56, kConsumerRegisters = 224;  // 128 * 56 + 256 * 224 <= 65536
+constexpr int kProducerRegisters = 56, kConsumerRegisters = 224;  // 128 * 56 + 256 * 224 = 384 * 168, what the launch allots
 
 // One sequence, in the order of work. Built on the host from lens; row counts are read on the device.
 struct SequenceWork {
