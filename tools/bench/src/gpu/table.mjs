@@ -120,6 +120,77 @@ export function renderTables(lines) {
       gb(line.kvBytes),
     ]),
   );
+  const sparse = (test) => of('sparse', test);
+  section(
+    parts,
+    'Sparse prefill: attention over random blocks',
+    ['tokens', 'density', 'time', 'faster than dense', 'of the dense rate'],
+    sparse(({ name, data }) => name === 'random blocks' && data === 'mixed').map((line) => [
+      line.length,
+      percent(line.density),
+      time(line.us),
+      line.speedup.toFixed(1),
+      percent(line.ofDenseRate),
+    ]),
+  );
+  section(
+    parts,
+    'Sparse prefill: choosing and attending',
+    [
+      'data',
+      'tokens',
+      'method',
+      'density',
+      'choosing',
+      'of dense',
+      'both',
+      'faster than dense',
+      'at 10 %',
+    ],
+    sparse(({ chooseUs }) => chooseUs !== undefined).map((line) => [
+      line.data,
+      line.length,
+      line.name,
+      line.density.toFixed(3),
+      time(line.chooseUs),
+      percent(line.ofDense),
+      time(line.us),
+      line.speedup.toFixed(1),
+      line.atTenth.toFixed(1),
+    ]),
+  );
+  section(
+    parts,
+    'Sparse prefill: peers',
+    ['data', 'tokens', 'what', 'density', 'time', 'FlexPrefill here', 'faster'],
+    sparse(({ name }) => /^(original|cuDNN)/.test(name)).map((line) => {
+      const own = sparse(({ name, data, length }) => {
+        return name === 'FlexPrefill' && data === line.data && length === line.length;
+      })[0];
+      return [
+        line.data,
+        line.length,
+        line.name,
+        line.density?.toFixed(3),
+        time(line.us),
+        own && time(own.us),
+        own && (line.us / own.us).toFixed(1),
+      ];
+    }),
+  );
+  section(
+    parts,
+    'Sparse prefill: prompts',
+    ['prompt', 'tokens', 'time', 'faster than dense', 'density', 'choosing'],
+    sparse(({ ms }) => ms !== undefined).map((line) => [
+      line.name,
+      line.length,
+      `${line.ms.toFixed(0)} ms`,
+      line.speedup?.toFixed(2),
+      line.density?.toFixed(3),
+      line.estimateMs === undefined ? '' : `${line.estimateMs.toFixed(0)} ms`,
+    ]),
+  );
   section(
     parts,
     'Model: device memory',
