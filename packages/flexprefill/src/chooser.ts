@@ -16,9 +16,10 @@ export class FlexprefillChooser implements BlockChooser {
 
   choose({ stream, q, kv, m, rows, scale, mask, figures }: BlockCall): string | undefined {
     const { gamma, tau, minBudget, maxBudget, blockSize, mode } = this.#settings;
+    // Constant texts: receipts count tokens by reason.
     if (rows <= this.idleRows)
-      return `${rows} rows are no more than the ${this.idleRows} that FlexPrefill always computes`;
-    if (m < BLOCK) return `${m} queries are fewer than the ${BLOCK} that FlexPrefill observes`;
+      return `up to ${this.idleRows} rows attend densely: the smallest budget is all of them`;
+    if (m < BLOCK) return `fewer than the ${BLOCK} queries that FlexPrefill observes`;
     flexprefillBlocks(stream, { mask, figures }, q, kv, {
       scale,
       gamma,
