@@ -2,11 +2,18 @@ import { BLOCK, type BlockCall, type BlockChooser } from '@accel/core';
 import { flexprefillBlocks } from './blocks.js';
 import type { FlexprefillSettings } from './settings.js';
 
+/** Kernels of the op that run only where a faster one cannot. */
+const SLOW_KERNELS = {
+  flexprefill_plain:
+    'FlexPrefill chose on the plain kernel, because no fast one takes this head dimension or GPU',
+};
+
 /** FlexPrefill on one sequence. It remembers nothing: each choice is made from the queries and keys at hand. */
 export class FlexprefillChooser implements BlockChooser {
   readonly #settings: FlexprefillSettings;
   /** Up to so many rows two blocks of columns, or the smallest budget, are all there is. */
   readonly idleRows: number;
+  readonly slowKernels = SLOW_KERNELS;
 
   constructor(settings: FlexprefillSettings) {
     this.#settings = settings;

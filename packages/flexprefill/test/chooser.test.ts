@@ -32,6 +32,11 @@ describe('the chooser', () => {
     expect(chooser.choose({ m: 127, rows: 4096 } as never)).toMatch(/fewer than the 128/);
   });
 
+  it('names the kernel that receipts list as a fallback', () => {
+    const { slowKernels = {} } = flexprefill().create(setup);
+    expect(Object.keys(slowKernels)).toEqual(['flexprefill_plain']);
+  });
+
   it('has nothing to save', () => {
     const chooser = flexprefill().create(setup);
     expect(chooser.save?.()).toBeNull();

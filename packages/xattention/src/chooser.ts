@@ -4,10 +4,17 @@ import { xattentionBlocks } from './ops.js';
 import { checkShape } from './plan.js';
 import type { XattentionSettings } from './settings.js';
 
+/** Kernels of the op that run only where a faster one cannot. */
+const SLOW_KERNELS = {
+  xattention_score_plain:
+    'XAttention estimated on the plain kernel, because no fast one takes this head dimension or GPU',
+};
+
 /** XAttention on one sequence. It remembers nothing: each choice is made from the queries at hand. */
 export class XattentionChooser implements BlockChooser {
   readonly #setup: PartSetup;
   readonly #settings: XattentionSettings;
+  readonly slowKernels = SLOW_KERNELS;
   /** float64 `[layers, heads]`. */
   readonly #thresholds: Tensor;
 

@@ -76,6 +76,11 @@ describeDevices('the chooser', (device) => {
     expect(await choosing(options, (choose) => choose())).toEqual(want.mask);
   });
 
+  it('names the kernel that receipts list as a fallback', async () => {
+    const names = await choosing({}, (_, chooser) => Object.keys(chooser.slowKernels ?? {}));
+    expect(names).toEqual(['xattention_score_plain']);
+  });
+
   it('leaves short prompts dense, and says so', async () => {
     expect(await choosing({}, (choose) => choose())).toBe('up to 2048 tokens attend densely');
     expect(await choosing({ dense: TOKENS }, (choose) => choose())).toMatch('1280');

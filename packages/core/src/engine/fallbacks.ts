@@ -12,7 +12,7 @@ const SLOW_KERNELS: Readonly<Record<string, string>> = {
  * What ran slower than it should have, in words. float32 has one kernel for each op on a GPU, so nothing of it counts.
  * @param kernels of a receipt: kernel name → runs
  * @param decodeTokens decode steps of the same receipt
- * @param slowKernels those of the format that rows are stored in
+ * @param slowKernels those of the format that rows are stored in, and of the prefill part
  */
 export function findFallbacks(
   stream: Stream,

@@ -51,7 +51,7 @@ export function buildReceipt(sequence: Sequence): Receipt {
       model.dtype,
       kernels,
       counters.decodeTokens - sequence.before.decoded,
-      state.format?.slowKernels,
+      { ...state.format?.slowKernels, ...state.chooser?.slowKernels },
     ),
   };
 }

@@ -30,6 +30,8 @@ export interface PrefillPart<Id extends string = string, P extends Signal = Sign
 export interface BlockChooser extends Saveable {
   /** Rows up to which dense attention is right; strict mode demands that blocks are chosen beyond. */
   readonly idleRows: number;
+  /** Its GPU kernels that run only when a faster one could not, by name, and why that is: receipts list them. */
+  readonly slowKernels?: Readonly<Record<string, string>>;
   /**
    * Enqueues the ops that fill `call.mask` and `call.figures`.
    * @returns undefined, or, when these queries should attend densely instead, why, as half a sentence; nothing was
