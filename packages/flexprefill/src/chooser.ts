@@ -13,7 +13,7 @@ export class FlexprefillChooser implements BlockChooser {
   readonly #settings: FlexprefillSettings;
   /** Up to so many rows two blocks of columns, or the smallest budget, are all there is. */
   readonly idleRows: number;
-  readonly slowKernels = SLOW_KERNELS;
+  readonly slowKernels: Readonly<Record<string, string>> = SLOW_KERNELS;
 
   constructor(settings: FlexprefillSettings) {
     this.#settings = settings;

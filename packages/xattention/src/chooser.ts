@@ -14,7 +14,7 @@ const SLOW_KERNELS = {
 export class XattentionChooser implements BlockChooser {
   readonly #setup: PartSetup;
   readonly #settings: XattentionSettings;
-  readonly slowKernels = SLOW_KERNELS;
+  readonly slowKernels: Readonly<Record<string, string>> = SLOW_KERNELS;
   /** float64 `[layers, heads]`. */
   readonly #thresholds: Tensor;
 
