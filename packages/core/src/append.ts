@@ -139,7 +139,7 @@ function startTurn(state: SequenceState, tokens: number): void {
   throw new AccelError(
     'ERR_ACCEL_PROMPT_TOO_LONG',
     `${String(tokens)} tokens after ${String(seen)} need ${String(span)} positions, but ${runtime.spec.name} was made for ` +
-      `${String(window)}. Shorten the prompt, or use a policy with positions inside the cache (StreamingLLM with banded prefill).`,
+      `${String(window)}. Shorten the prompt, raise contextLength of loadModel if you know that the model can do more, or use a policy with positions inside the cache (StreamingLLM with banded prefill).`,
   );
 }
 

@@ -1,11 +1,16 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { asFamily, type Draft, type TensorMaker, type TinyFamily } from './families.js';
 import { generated } from './generator.js';
 import { encodeSafetensors, type HostTensor } from './safetensors.js';
 
 /** Sizes of a {@link TinyCheckpoint}. Every field has a default. */
 export interface TinyCheckpointOptions {
+  /** Default llama. */
+  readonly family?: TinyFamily;
+  /** Keys of config.json to set or, with null, to write as null; for example `sliding_window`. */
+  readonly config?: Readonly<Record<string, unknown>>;
   /** Default 2. */
   readonly layers?: number;
   /** Query heads. Default 4. */
@@ -40,7 +45,7 @@ const BOS = '<|begin_of_text|>';
 const EOS = '<|end_of_text|>';
 
 /**
- * Writes a random Llama with a byte-level tokenizer (256 bytes, a begin and an end token). Weights are float32 and
+ * Writes a random model, a Llama unless another family is asked for, with a byte-level tokenizer (256 bytes, a begin and an end token). Weights are float32 and
  * depend on `seed` alone. Attention is peaked enough that evicting rows changes the output.
  */
 export function writeTinyCheckpoint(options: TinyCheckpointOptions = {}): TinyCheckpoint {
@@ -48,13 +53,18 @@ export function writeTinyCheckpoint(options: TinyCheckpointOptions = {}): TinyCh
   const path = mkdtempSync(join(tmpdir(), 'accel-tiny-'));
   const save = (name: string, data: string | Uint8Array): void =>
     writeFileSync(join(path, name), data);
-  save('config.json', JSON.stringify(config(sizes), null, 2));
+  const draft = asFamily(
+    sizes.family ?? 'llama',
+    { config: config(sizes), tensors: weights(sizes) },
+    maker(sizes.seed * 1000 + 500),
+  );
+  save('config.json', JSON.stringify({ ...draft.config, ...options.config }, null, 2));
   save('tokenizer.json', JSON.stringify(byteTokenizer()));
   save(
     'tokenizer_config.json',
     JSON.stringify({ tokenizer_class: 'PreTrainedTokenizerFast', bos_token: BOS, eos_token: EOS }),
   );
-  save('model.safetensors', encodeSafetensors(weights(sizes)));
+  save('model.safetensors', encodeSafetensors(draft.tensors));
   const dispose = (): void => rmSync(path, { recursive: true, force: true });
   return { path, vocabSize: VOCAB, dispose, [Symbol.dispose]: dispose };
 }
@@ -71,7 +81,7 @@ const DEFAULTS = {
   ropeTheta: 10000,
   seed: 1,
 };
-type Sizes = typeof DEFAULTS & Pick<TinyCheckpointOptions, 'ropeScaling'>;
+type Sizes = typeof DEFAULTS & Pick<TinyCheckpointOptions, 'ropeScaling' | 'family'>;
 
 function config(sizes: Sizes): Record<string, unknown> {
   return {
@@ -96,7 +106,7 @@ function config(sizes: Sizes): Record<string, unknown> {
   };
 }
 
-function weights(sizes: Sizes): Record<string, HostTensor> {
+function weights(sizes: Sizes): Draft['tensors'] {
   const { hiddenSize, intermediateSize } = sizes;
   const tensors: Record<string, HostTensor> = {};
   let seed = sizes.seed * 1000;
@@ -136,6 +146,22 @@ function weights(sizes: Sizes): Record<string, HostTensor> {
   norm('model.norm.weight');
   linear('lm_head.weight', VOCAB, hiddenSize, 2.5);
   return tensors;
+}
+
+/** What families have besides. */
+function maker(first: number): TensorMaker {
+  let seed = first;
+  const uniform = (shape: readonly number[], deviation: number): HostTensor => {
+    const count = shape.reduce((product, size) => product * size, 1);
+    return { dtype: 'F32', shape, data: generated(seed++, count, deviation * Math.sqrt(3)) };
+  };
+  return {
+    uniform,
+    norm: (size) => {
+      const { data, ...rest } = uniform([size], 0.2);
+      return { ...rest, data: Float32Array.from(data as Float32Array, (x) => 1 + x) };
+    },
+  };
 }
 
 /** The printable stand-ins that byte-level BPE uses for the 256 bytes. */

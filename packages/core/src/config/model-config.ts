@@ -1,24 +1,18 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import { AccelError } from '@accel/kernels';
 import { z } from 'zod';
-import type { Family } from '../models/family.js';
+import type { Blueprint, Family } from '../models/family.js';
 import { families } from '../models/families.js';
 import { checkConfig, listIds, optionalTokenId, readJsonObject, tokenIds } from './hf-config.js';
 import type { RawConfig } from './hf-config.js';
 import type { ModelSpec } from './spec.js';
-
-/** What the configuration files of a model folder say. */
-export interface ModelConfig {
-  readonly spec: ModelSpec;
-  readonly family: Family;
-}
 
 /**
  * Reads config.json and generation_config.json of a Hugging Face model folder.
  * @throws AccelError `ERR_ACCEL_FILE` (no such folder or file), `ERR_ACCEL_CONFIG` (names the key),
  *   `ERR_ACCEL_ARCHITECTURE` (lists what is supported)
  */
-export async function readModelConfig(path: string): Promise<ModelConfig> {
+export async function readModelConfig(path: string): Promise<Blueprint> {
   const file = join(path, 'config.json');
   const values = await readJsonObject(file);
   if (values === undefined) {
@@ -29,8 +23,22 @@ export async function readModelConfig(path: string): Promise<ModelConfig> {
   }
   const config = { file, values };
   const family = findFamily(config);
-  const spec = family.parse(config, nameOf(path, values));
-  return { spec: await mergeGeneration(path, spec), family };
+  refuseQuantised(config);
+  const { spec, layout } = family.read(config, nameOf(path, values));
+  return { spec: await mergeGeneration(path, spec), layout };
+}
+
+/** Checkpoints whose matrices are packed: their tensors have other names and formats than floats. */
+function refuseQuantised({ file, values }: RawConfig): void {
+  const quantised = values['quantization_config'];
+  if (quantised === undefined || quantised === null) return;
+  const method = (quantised as Record<string, unknown>)['quant_method'];
+  const named = typeof method === 'string' ? method.slice(0, 40) : 'an unnamed method';
+  throw new AccelError(
+    'ERR_ACCEL_CONFIG',
+    `${file}: quantization_config says that the weights are quantised (${named}). Weights are computed with in bfloat16, float16 or float32: ` +
+      'take the checkpoint from before quantisation, or a GGUF file, whose weights are unpacked when they are loaded.',
+  );
 }
 
 function findFamily(config: RawConfig): Family {

@@ -33,6 +33,8 @@ export function ropeFrequencies(
     }
     case 'llama3':
       return { invFreq: powers(theta, dim).map((f) => llama3(f, rope)), scale: 1 };
+    case 'factors':
+      return { invFreq: powers(theta, dim).map((f, c) => f / (rope.factors[c] ?? 1)), scale: 1 };
     case 'yarn':
       return { invFreq: yarn(theta, dim, rope), scale: rope.attentionFactor };
   }

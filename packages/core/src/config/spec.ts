@@ -2,7 +2,15 @@
 export type FloatDType = 'float32' | 'bfloat16' | 'float16';
 
 /** Model architectures that can be loaded. */
-export type Architecture = 'llama';
+export type Architecture = 'llama' | 'mistral' | 'qwen2' | 'qwen3' | 'glm' | 'glm4' | 'chatglm';
+
+/** Layers whose tokens see the newest positions only. */
+export interface SlidingWindow {
+  /** Positions that a token sees, its own included: j with 0 ≤ i − j < tokens. */
+  readonly tokens: number;
+  /** First layer with the window; those before it see everything. */
+  readonly fromLayer: number;
+}
 
 /** How rotary frequencies are stretched for contexts longer than the model was first trained for. */
 export type RopeScaling =
@@ -19,6 +27,8 @@ export type RopeScaling =
       readonly highFrequencyFactor: number;
       readonly originalContext: number;
     }
+  /** Each frequency divided by a factor of its own, highest frequency first: how GGUF files hold Llama 3.1's scaling. */
+  | { readonly kind: 'factors'; readonly factors: readonly number[] }
   /** YaRN (arXiv 2309.00071): a ramp over dimensions, and a factor on cos and sin. */
   | {
       readonly kind: 'yarn';
@@ -63,8 +73,16 @@ export interface ModelSpec {
   readonly normEps: number;
   /** Factor on attention logits, normally 1/√headDim. */
   readonly attentionScale: number;
+  /** Without one, tokens see all positions before them. */
+  readonly slidingWindow?: SlidingWindow;
   /** The output projection is the embedding matrix. */
   readonly tiedEmbeddings: boolean;
   /** Format the weights are stored in according to the config. */
   readonly dtype: FloatDType;
+}
+
+/** Positions that a token of a layer sees, its own included; 0 when there is no limit. */
+export function windowOf(spec: Pick<ModelSpec, 'slidingWindow'>, layer: number): number {
+  const { slidingWindow } = spec;
+  return slidingWindow === undefined || layer < slidingWindow.fromLayer ? 0 : slidingWindow.tokens;
 }

@@ -16,8 +16,11 @@ export interface ChunkTensors {
   /** `[C, Hq, d]`, and flat for the matrix products: `[C, Hq · d]`. The same for the others. */
   readonly q: Tensor;
   readonly qFlat: Tensor;
+  /** A head a row, for norms over heads: `[C · Hq, d]`. */
+  readonly qHeads: Tensor;
   readonly k: Tensor;
   readonly kFlat: Tensor;
+  readonly kHeads: Tensor;
   readonly v: Tensor;
   readonly vFlat: Tensor;
   readonly attended: Tensor;
@@ -50,8 +53,10 @@ export function bindChunk(batch: Batch, chunk: Chunk, pass: PassTensors): ChunkT
     normed: flat('normed', hiddenSize),
     q: split('q', heads),
     qFlat: flat('q', heads * headDim),
+    qHeads: batch.scratch('q', [rows * heads, headDim]),
     k: split('k', kvHeads),
     kFlat: flat('k', kvHeads * headDim),
+    kHeads: batch.scratch('k', [rows * kvHeads, headDim]),
     v: split('v', kvHeads),
     vFlat: flat('v', kvHeads * headDim),
     attended: split('attended', heads),

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Tensor } from '@accel/kernels';
 import { z } from 'zod';
 import type { Runtime } from '../engine/runtime.js';
-import type { LayerWeights } from '../models/family.js';
+import type { LayerWeights } from '../models/bind.js';
 import type { JsonValue } from '../policy/part.js';
 
 /** What must be equal in two models for one to go on with the other's cache; in the order in which it is compared. */
@@ -21,6 +21,7 @@ const fields = [
   'rope',
   'rotaryDim',
   'ropeInterleaved',
+  'slidingWindow',
   'weights',
 ] as const;
 
@@ -33,10 +34,11 @@ export const fingerprintSchema: z.ZodType<Fingerprint> = z.record(z.enum(fields)
 export async function fingerprint(runtime: Runtime): Promise<Fingerprint> {
   const { spec, dtype } = runtime;
   const { name, architecture, layers, heads, kvHeads, headDim, hiddenSize, vocabSize } = spec;
-  const { ropeTheta, rope, rotaryDim, ropeInterleaved } = spec;
+  const { ropeTheta, rope, rotaryDim, ropeInterleaved, slidingWindow } = spec;
   return {
     ...{ name, architecture, dtype, layers, heads, kvHeads, headDim, hiddenSize, vocabSize },
     ...{ ropeTheta, rope: { ...rope }, rotaryDim, ropeInterleaved },
+    slidingWindow: slidingWindow === undefined ? null : { ...slidingWindow },
     weights: await weightsOf(runtime),
   };
 }

@@ -1,7 +1,7 @@
-import { AccelError, type DType } from '@accel/kernels';
+import { AccelError, type BlockFormat, type DType } from '@accel/kernels';
 import { findDuplicateKey } from './json-keys.js';
 
-/** Where a tensor lies in a safetensors file and what it is; every number was checked against the file. */
+/** Where a tensor lies in a weight file and what it is; every number was checked against the file. */
 export interface TensorInfo {
   readonly name: string;
   readonly file: string;
@@ -9,6 +9,8 @@ export interface TensorInfo {
   readonly storedAs: string;
   /** The runtime's format, or undefined when it has none for it. */
   readonly dtype: DType | undefined;
+  /** Name of the block format that its rows are quantised in; such a tensor has no `dtype`. */
+  readonly packed?: BlockFormat;
   readonly shape: readonly number[];
   /** Offset of the first byte from the start of the file. */
   readonly byteOffset: number;

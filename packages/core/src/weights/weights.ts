@@ -4,6 +4,7 @@ import { AccelError, MappedFile, type Tensor } from '@accel/kernels';
 import { attempt } from './attempt.js';
 import { damaged, headerLength, parseHeader, type TensorInfo } from './header.js';
 import { readShardIndex } from './shard-index.js';
+import type { StoredWeight, WeightSource } from './source.js';
 
 const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
@@ -30,7 +31,7 @@ export function openWeights(path: string): Weights {
 }
 
 /** The checked contents of a model's weight files. Files are mapped into memory when a tensor of theirs is first asked for. */
-export class Weights implements Disposable {
+export class Weights implements WeightSource {
   /** Folder the weights are in. */
   readonly path: string;
   readonly #infos: ReadonlyMap<string, TensorInfo>;
@@ -68,21 +69,33 @@ export class Weights implements Disposable {
    */
   tensor(name: string): Tensor {
     const { file, dtype, storedAs, shape, byteOffset } = this.info(name);
-    if (this.#disposed) {
-      throw new AccelError('ERR_ACCEL_DISPOSED', 'The weights were disposed. Open them again.');
-    }
     if (dtype === undefined) {
       throw new AccelError(
         'ERR_ACCEL_WEIGHTS',
         `${file}: ${name} is stored as ${storedAs}, which cannot be computed with. Convert it to F32, F16 or BF16.`,
       );
     }
+    return this.#map(file).tensor(dtype, shape, byteOffset);
+  }
+
+  weight(name: string): StoredWeight {
+    const { file, packed, shape, byteOffset, byteLength } = this.info(name);
+    if (packed === undefined) return { data: this.tensor(name), shape };
+    const rows = shape.slice(0, -1).reduce((product, extent) => product * extent, 1);
+    const data = this.#map(file).tensor('uint8', [rows, byteLength / rows], byteOffset);
+    return { data, shape, packed };
+  }
+
+  #map(file: string): MappedFile {
+    if (this.#disposed) {
+      throw new AccelError('ERR_ACCEL_DISPOSED', 'The weights were disposed. Open them again.');
+    }
     let mapped = this.#files.get(file);
     if (mapped === undefined) {
       mapped = MappedFile.open(file);
       this.#files.set(file, mapped);
     }
-    return mapped.tensor(dtype, shape, byteOffset);
+    return mapped;
   }
 
   /** Closes the files. Idempotent. */

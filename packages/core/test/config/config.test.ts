@@ -162,7 +162,14 @@ describe('a config that cannot be used names the key', () => {
       /hidden_size \/ num_attention_heads/,
     ],
     ['another activation', { hidden_act: 'gelu' }, /hidden_act is "gelu"/],
-    ['biases', { attention_bias: true }, /attention_bias is true/],
+    ['biases in the MLP', { mlp_bias: true }, /mlp_bias is true/],
+    [
+      'weights that are quantised',
+      { quantization_config: { quant_method: 'gptq', bits: 4 } },
+      /quantised \(gptq\).*GGUF/,
+    ],
+    ['fp8 weights', { quantization_config: { quant_method: 'fp8' } }, /quantised \(fp8\)/],
+    ['quantised in no known way', { quantization_config: 4 }, /unnamed method/],
     ['partial rotation', { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
     ['unknown dtype', { torch_dtype: 'int8' }, /torch_dtype is "int8"/],
     [

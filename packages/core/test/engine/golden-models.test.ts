@@ -12,7 +12,20 @@ interface Prompt {
 }
 
 const LOGITS = 5e-4;
-const names = ['llama-llama3rope', 'llama-tied', 'llama-linear', 'llama-dynamic'];
+const names = [
+  'llama-llama3rope',
+  'llama-tied',
+  'llama-linear',
+  'llama-dynamic',
+  'mistral',
+  'mistral-sliding',
+  'qwen2',
+  'qwen2-yarn',
+  'qwen3',
+  'glm',
+  'glm4',
+  'chatglm',
+];
 
 describeDevices('tiny checkpoints', (device) =>
   describe.skipIf(missing)('against transformers', () => {
@@ -31,6 +44,8 @@ describeDevices('tiny checkpoints', (device) =>
               dtype: 'float32',
               kvBytes: 64 << 20,
               chunkTokens,
+              // qwen2-yarn is made for 128 positions, and the reference went on to 158.
+              contextLength: 4096,
             });
             using sequence = model.sequence();
             await sequence.append(prompt.input_ids, { logits: 4 });

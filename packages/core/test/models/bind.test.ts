@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import type { ModelSpec } from '../../src/config/spec.js';
 import { readModelConfig } from '../../src/config/model-config.js';
-import { bindWeights, type ModelWeights } from '../../src/models/family.js';
-import { llama } from '../../src/models/llama.js';
+import { bindWeights, type StoredWeights } from '../../src/models/bind.js';
+import { decoderLayout } from '../../src/models/decoder.js';
+import type { LayerMap } from '../../src/models/family.js';
 import { openWeights } from '../../src/weights/weights.js';
 import { expectFailure } from '../shared.js';
 import { floats, folder, safetensors } from '../weights/build.js';
@@ -20,6 +20,8 @@ const config = {
   tie_word_embeddings: false,
 };
 
+const names = (layer: number) => decoderLayout().layer(layer) as LayerMap<string>;
+
 function shapes(): Record<string, number[]> {
   const all: Record<string, number[]> = {
     'model.embed_tokens.weight': [10, 8],
@@ -27,17 +29,17 @@ function shapes(): Record<string, number[]> {
     'lm_head.weight': [10, 8],
   };
   for (const layer of [0, 1]) {
-    const names = llama.names(layer);
+    const at = names(layer);
     Object.assign(all, {
-      [names.inputNorm]: [8],
-      [names.q]: [8, 8],
-      [names.k]: [4, 8],
-      [names.v]: [4, 8],
-      [names.o]: [8, 8],
-      [names.postNorm]: [8],
-      [names.gate]: [12, 8],
-      [names.up]: [12, 8],
-      [names.down]: [8, 12],
+      [at.inputNorm]: [8],
+      [at.q]: [8, 8],
+      [at.k]: [4, 8],
+      [at.v]: [4, 8],
+      [at.o]: [8, 8],
+      [at.postNorm]: [8],
+      [at.gate]: [12, 8],
+      [at.up]: [12, 8],
+      [at.down]: [8, 12],
     });
   }
   return all;
@@ -46,16 +48,16 @@ function shapes(): Record<string, number[]> {
 async function bind<T>(
   tensors: Record<string, number[]>,
   changes: object,
-  use: (weights: ModelWeights, spec: ModelSpec) => T,
+  use: (weights: StoredWeights) => T,
 ): Promise<T> {
   const { header, bytes } = floats(tensors);
   using dir = folder({
     'config.json': JSON.stringify({ ...config, ...changes }),
     'model.safetensors': safetensors(header, bytes),
   });
-  const { spec, family } = await readModelConfig(dir.path);
+  const blueprint = await readModelConfig(dir.path);
   using weights = openWeights(dir.path);
-  return use(bindWeights(weights, spec, family), spec);
+  return use(bindWeights(weights, blueprint));
 }
 
 const without = (name: string): Record<string, number[]> =>
@@ -96,7 +98,7 @@ describe('binding weights', () => {
       'tie_word_embeddings',
     );
     await expectFailure(
-      () => bind(without(llama.names(1).up), {}, nothing),
+      () => bind(without(names(1).up), {}, nothing),
       'ERR_ACCEL_WEIGHTS',
       'model.layers.1.mlp.up_proj.weight is missing',
     );
@@ -104,9 +106,9 @@ describe('binding weights', () => {
 
   test('a wrong shape is named with both shapes', async () => {
     await expectFailure(
-      () => bind({ ...shapes(), [llama.names(0).k]: [8, 8] }, {}, nothing),
+      () => bind({ ...shapes(), [names(0).k]: [8, 8] }, {}, nothing),
       'ERR_ACCEL_WEIGHTS',
-      'k_proj.weight has shape [8, 8], but config.json calls for [4, 8]',
+      'k_proj.weight has shape [8, 8], but the configuration calls for [4, 8]',
     );
     await expectFailure(
       () => bind({ ...shapes(), 'model.norm.weight': [8, 1] }, {}, nothing),
@@ -123,10 +125,10 @@ describe('binding weights', () => {
       'config.json': JSON.stringify(config),
       'model.safetensors': safetensors(header, bytes),
     });
-    const { spec, family } = await readModelConfig(dir.path);
+    const blueprint = await readModelConfig(dir.path);
     using weights = openWeights(dir.path);
     await expectFailure(
-      () => bindWeights(weights, spec, family),
+      () => bindWeights(weights, blueprint),
       'ERR_ACCEL_WEIGHTS',
       'stored as I32',
     );
@@ -140,6 +142,40 @@ describe('binding weights', () => {
       'ERR_ACCEL_WEIGHTS',
       'model.layers.1',
       'num_hidden_layers',
+    );
+  });
+
+  test('GPTQ and AWQ tensors are recognised', async () => {
+    const packed = { ...without(names(0).q), 'model.layers.0.self_attn.q_proj.qweight': [8, 8] };
+    await expectFailure(
+      () => bind(packed, {}, nothing),
+      'ERR_ACCEL_WEIGHTS',
+      'q_proj.weight is missing',
+      'GPTQ and AWQ',
+    );
+  });
+
+  test('rows of one matrix become several weights', async () => {
+    const glm = {
+      architectures: ['GlmForCausalLM'],
+      head_dim: 4,
+      attention_bias: false,
+    };
+    const fused: Record<string, number[]> = {};
+    for (const [name, shape] of Object.entries(shapes())) {
+      if (/up_proj/.test(name)) continue;
+      if (/gate_proj/.test(name)) fused[name.replace('gate_proj', 'gate_up_proj')] = [24, 8];
+      else fused[name] = shape;
+    }
+    await bind(fused, glm, ({ layers }) => {
+      expect(layers[0]?.gate.shape).toEqual([12, 8]);
+      expect(layers[0]?.gate.data.shape).toEqual([12, 8]);
+      expect(layers[1]?.up.data.byteLength).toBe(12 * 8 * 4);
+    });
+    await expectFailure(
+      () => bind({ ...fused, 'model.layers.1.mlp.gate_up_proj.weight': [20, 8] }, glm, nothing),
+      'ERR_ACCEL_WEIGHTS',
+      'has shape [20, 8], but the configuration calls for [24, 8]',
     );
   });
 });
