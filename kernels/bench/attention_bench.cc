@@ -173,6 +173,9 @@ double run_signal(Host& host, Setup& s, bool observe) {
   args.push_back(arg_kv(&s.kv));
   args.push_back(arg_real(1 / sqrt(s.d)));
   args.push_back(accel::test::arg((int64_t)1));
+  const accel_tensor* no_mask = nullptr;
+  if (!observe) args.insert(args.end(), {accel::test::arg((int64_t)0), arg_ints(nullptr, 0), accel::test::arg(no_mask)});
+  args.push_back(accel::test::arg((int64_t)0));  // window
   return best([&] {
     if (!host.run(args.data(), (int)args.size(), op->check, op->cpu)) printf("%s\n", host.error.c_str());
   });

@@ -95,7 +95,7 @@ describe('what cannot be loaded', () => {
 });
 
 test('every built-in op has a typed function that passes its arguments in order', () => {
-  const source = ['ops.ts', 'block-ops.ts', 'tally-ops.ts', 'transfer-ops.ts']
+  const source = ['ops.ts', 'block-ops.ts', 'dequantize.ts', 'tally-ops.ts', 'transfer-ops.ts']
     .map((file) => readFileSync(join(packageFolder, 'ts', file), 'utf8'))
     .join('');
   for (const op of builtinOps().ops) {

@@ -31,6 +31,7 @@ describe('devices', () => {
     device.resetPeak();
     expect(device.info.memory.used).toBeUndefined();
     expect(device.info.memory.peak).toBeUndefined();
+    expect(device.info.memory.idle).toBeUndefined();
   });
 });
 

@@ -13,13 +13,15 @@ import type { Tensor } from './tensor.js';
 export interface BlockMassOptions {
   /** Factor of the logits, usually 1/√d. */
   readonly scale: number;
+  /** The sliding window of the attention that `lse` comes from, in positions. Default 0, no limit. */
+  readonly window?: number;
 }
 
 /**
  * How much of the attention of a row block lies in each column block: the mean over its queries t of the sum over rows
  * s ≤ n − m + t of `exp(scale · qₜ·kₛ − lse[t])`. With the lse of causal {@link attention} each row of blocks sums to 1.
  * n − m need not be a multiple of 128.
- * @param out float32 `[Hq, RB, C]`; 0 beyond the diagonal
+ * @param out float32 `[Hq, RB, C]`; 0 beyond the diagonal and outside the window
  * @param q `[m, Hq, d]` @param kv one sequence whose heads all have n rows @param lse float32 `[m, Hq]`
  * @throws AccelError `ERR_ACCEL_SHAPE`, `ERR_ACCEL_DTYPE`
  */
@@ -31,7 +33,7 @@ export function blockMass(
   lse: Tensor,
   options: BlockMassOptions,
 ): void {
-  stream.run(op('block_mass'), out, q, kv, lse, options.scale);
+  stream.run(op('block_mass'), out, q, kv, lse, options.scale, options.window ?? 0);
 }
 
 /** Options of {@link blockSparseAttention}. */
@@ -44,6 +46,11 @@ export interface BlockSparseOptions {
    * 128 cached rows. The block on the diagonal is computed whatever its bit says; bits beyond it mean nothing.
    */
   readonly mask: Tensor;
+  /**
+   * The model's sliding window in positions, as for `attention`: a query sees the rows of its computed blocks that are
+   * in it. Blocks outside the window of all their queries are not computed. Default 0, no limit.
+   */
+  readonly window?: number;
   /** int32 `[B, Hq]`: the number of blocks computed is added to it. Default none. */
   readonly counts?: Tensor;
 }
@@ -65,6 +72,6 @@ export function blockSparseAttention(
   lens: Int32Array,
   options: BlockSparseOptions,
 ): void {
-  const { scale, mask, counts = null } = options;
-  stream.run(op('block_sparse_attention'), out, lse, counts, q, kv, lens, mask, scale);
+  const { scale, mask, counts = null, window = 0 } = options;
+  stream.run(op('block_sparse_attention'), out, lse, counts, q, kv, lens, mask, scale, window);
 }

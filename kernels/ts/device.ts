@@ -28,6 +28,8 @@ export interface DeviceMemory {
   readonly used?: number;
   /** CUDA: the highest {@link used} since the process began or {@link Device.resetPeak} was called. */
   readonly peak?: number;
+  /** CUDA: of {@link used}, what is kept ready for the next tensors; `total - free + idle - used` is what the driver took. */
+  readonly idle?: number;
 }
 
 /** The devices of this machine, the CPU first. Without a usable GPU and its backend library that is all. */

@@ -30,6 +30,10 @@ export type AccelErrorCode =
   | 'ERR_ACCEL_INTERNAL'
   /** A file cannot be read or written. */
   | 'ERR_ACCEL_FILE'
+  /** The Hugging Face Hub does not have it, refuses it or cannot be reached. */
+  | 'ERR_ACCEL_HUB'
+  /** Downloaded contents are not those that were promised. */
+  | 'ERR_ACCEL_CHECKSUM'
   /** A weight file is damaged or does not fit the model. */
   | 'ERR_ACCEL_WEIGHTS'
   /** A file with a saved sequence is damaged, or does not fit the model or the policy. */
@@ -56,7 +60,7 @@ export type AccelErrorCode =
   | 'ERR_ACCEL_YAML'
   /** The members of a batch do not fit together. */
   | 'ERR_ACCEL_BATCH'
-  /** The sequence is in use by another call. */
+  /** A sequence is in use by another call, or a download by another process. */
   | 'ERR_ACCEL_BUSY'
   /** An earlier failure left the sequence incomplete. */
   | 'ERR_ACCEL_SEQUENCE_FAILED';

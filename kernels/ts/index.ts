@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export { blockFormats, type BlockFormat, type BlockShape } from './dequantize.js';
 export { Device, devices, type DeviceInfo, type DeviceMemory } from './device.js';
 export { dtypeBytes, type DType, type TypedArray } from './dtype.js';
 export { AccelError, type AccelErrorCode } from './errors.js';

@@ -11,6 +11,7 @@ import type { Stream } from './stream.js';
 import type { Tensor } from './tensor.js';
 
 export * from './block-ops.js';
+export { dequantize } from './dequantize.js';
 export * from './tally-ops.js';
 export * from './transfer-ops.js';
 
@@ -98,7 +99,10 @@ export interface AttentionOptions {
   readonly scale: number;
   /** Query i of m over n rows sees rows up to n − m + i. */
   readonly causal: boolean;
-  /** Positive: of these, only the last `window` rows. Default 0, no limit. */
+  /**
+   * The model's sliding window in positions: of these rows, those whose original position is less than `window` behind
+   * that of the query's own row, n − m + i. Rows that left in between leave no gap to be bridged. Default 0, no limit.
+   */
   readonly window?: number;
   /** `[begin, end)` for each sequence: only these rows are visible, on top of causal and window. Default all. */
   readonly ranges?: Int32Array;
@@ -129,11 +133,13 @@ export interface ScoreOptions {
   readonly scale: number;
   /** What happens to the query heads of a group. */
   readonly reduce: GroupReduce;
+  /** The sliding window of {@link AttentionOptions}: other rows receive nothing. Default 0, no limit. */
+  readonly window?: number;
 }
 
 /**
- * The attention that the last w queries pay to every row: softmax over all n rows, causal inside the last w, summed
- * over the w queries.
+ * The attention that the last w queries pay to every row: softmax over all n rows (of the window), causal inside the last
+ * w, summed over the w queries.
  * @param out float32 `[Hs, n]`; Hs is Hq for `reduce: 'none'`, else Hk
  * @param q `[w, Hq, d]` @param kv one sequence whose heads all have n rows
  */
@@ -144,7 +150,8 @@ export function observeScores(
   kv: KvArg,
   options: ScoreOptions,
 ): void {
-  stream.run(op('observe_scores'), out, q, kv, options.scale, REDUCE[options.reduce]);
+  const { scale, reduce, window = 0 } = options;
+  stream.run(op('observe_scores'), out, q, kv, scale, REDUCE[reduce], window);
 }
 
 /** Options of {@link columnSums}. */
@@ -175,10 +182,10 @@ export function columnSums(
   kv: KvArg,
   options: ColumnSumsOptions,
 ): void {
-  const { scale, reduce, accumulate = false, range, mask = null } = options;
+  const { scale, reduce, accumulate = false, range, mask = null, window = 0 } = options;
   const ranges = range === undefined ? NO_RANGES : Int32Array.from(range);
   const add = Number(accumulate);
-  stream.run(op('column_sums'), out, q, lse, kv, scale, REDUCE[reduce], add, ranges, mask);
+  stream.run(op('column_sums'), out, q, lse, kv, scale, REDUCE[reduce], add, ranges, mask, window);
 }
 
 /** Options of {@link topk}. */

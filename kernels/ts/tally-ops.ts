@@ -42,11 +42,16 @@ export interface TallyStepOptions {
   readonly accumulate: boolean;
   /** `[begin, end)` for each sequence: other rows' tallies stay as they are. Default all. */
   readonly ranges?: Int32Array;
+  /**
+   * The sliding window of the attention that `lse` comes from, in positions; the query is that of the last row. Rows
+   * outside it receive 0. Default 0, no limit.
+   */
+  readonly window?: number;
 }
 
 /**
  * What every row received from the query of a decode step: exp(logit − lse), of the heads of a group as one number. No
- * row is masked. Pages must not be shared with a fork ({@link KvSequence.own}).
+ * row is masked but by the window. Pages must not be shared with a fork ({@link KvSequence.own}).
  * @param kv B sequences @param q `[B, Hq, d]` @param lse float32 `[B, Hq]` of `attention`
  * @throws AccelError `ERR_ACCEL_SHAPE`, `ERR_ACCEL_DTYPE`; `ERR_ACCEL_ARGUMENT` when rows have no such tally
  */
@@ -57,7 +62,7 @@ export function tallyStep(
   lse: Tensor,
   options: TallyStepOptions,
 ): void {
-  const { scale, tally, reduce, accumulate, ranges = NO_RANGES } = options;
+  const { scale, tally, reduce, accumulate, ranges = NO_RANGES, window = 0 } = options;
   stream.run(
     op('tally_step'),
     kv,
@@ -68,6 +73,7 @@ export function tallyStep(
     HEAD_REDUCE[reduce],
     Number(accumulate),
     ranges,
+    window,
   );
 }
 

@@ -77,6 +77,38 @@ struct KvPages {
     return reinterpret_cast<float*>(record(h, r)) + 1 + which;
   }
   __device__ int32_t position(const accel_kv_head& h, int r) const { return record_words == 0 ? r : record(h, r)[0]; }
+  // The first row that the query whose own row is `own` sees through a window of so many positions (0: no limit; ADR
+  // 0017). Rows are in the order of their positions and may have left, so it is at most window - 1 rows back. Reads
+  // records: a kernel may do so only when those that appended rows are done.
+  __device__ int window_begin(const accel_kv_head& h, int own, int window) const {
+    if (window <= 0) return 0;
+    int low = max(0, own - window + 1), high = own;
+    if (record_words == 0 || low >= high) return low;
+    const int reach = position(h, own) - window + 1;
+    if (position(h, low) >= reach) return low;  // nothing has left since, as everywhere before the first eviction
+#pragma unroll 1
+    while (low < high) {
+      const int middle = (low + high) / 2;
+      if (position(h, middle) < reach) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+  // The other way round: the first row whose query no longer sees row r.
+  __device__ int window_end(const accel_kv_head& h, int r, int window) const {
+    if (window <= 0 || r >= h.rows) return h.rows;
+    int low = r + 1, high = min(h.rows, r + window);
+    if (record_words == 0 || low >= high) return high;
+    const int reach = position(h, r) + window;
+    if (position(h, high - 1) < reach) return high;
+#pragma unroll 1
+    while (low < high) {
+      const int middle = (low + high) / 2;
+      if (position(h, middle) < reach) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
   // A place in a stream of encoded items: `pages` is the head's encoded_key_pages or encoded_value_pages. Valid up to the
   // next multiple of 16.
   __device__ uint8_t* stream(const int32_t* pages, int64_t byte) const {
@@ -84,6 +116,9 @@ struct KvPages {
     return base + pages[page] * page_bytes + (byte - page * page_bytes);
   }
 };
+
+// A window argument for kernels. One that is wider than any cache is none.
+inline int window_of(const accel_arg& window) { return window.i < 1 << 30 ? static_cast<int>(window.i) : 0; }
 
 inline KvPages kv_pages(const accel_kv& kv) {
   return {kv.base,

@@ -25,13 +25,14 @@ struct DecodeArguments {
   float* lse;                  // or null
   const int32_t* query_begin;  // [sequences + 1]
   const int32_t* ranges;       // [begin, end) per sequence, or null
+  const int32_t* window_begin;  // [queries, kv heads] first rows in the window (accel/window.cuh), or null
   int query_heads, group;
   int row_blocks;              // blocks of R packed rows, of the longest sequence
   int units;                   // sequences * kv heads * row_blocks
   int tile;                    // keys of a tile
-  int window;                  // 0: none
+  int align;                   // the first tile of a unit begins at a multiple of so many rows, a power of two
   bool causal;
-  bool settled;                // page tables and lengths are older than the kernel before this one
+  bool settled;                // see plan_settled
   float scale;                 // times log2(e): the softmax is in base 2
   // Scratch. Segment s, row r: state {maximum, sum} at states[s * R + r], weighted values at values[(s * R + r) * D].
   float2* states;
@@ -46,14 +47,22 @@ struct DecodeUnit {
   int row, rows;               // packed rows [row, row + rows)
   int first, end;              // keys that some row sees
 
-  __device__ int start() const { return first & ~15; }  // whole groups of 16 slots, as pages often have
-  __device__ int tiles(int tile) const { return first < end ? (end - start() + tile - 1) / tile : 0; }
+  __device__ int start(const DecodeArguments& a) const { return first & -a.align; }
+  __device__ int tiles(const DecodeArguments& a) const {
+    return first < end ? (end - start(a) + a.tile - 1) / a.tile : 0;
+  }
 };
 
-// The keys [x, y) that query i sees. window >= keys hides nothing, and keeping it out avoids an overflow.
+// Whether what the plan is made from is older than the kernel before this one, which finds the windows if there are any.
+inline bool plan_settled(const accel_call* call, const DecodeArguments& a) {
+  return tables_settled(call) && a.window_begin == nullptr;
+}
+
+// The keys [x, y) that query i sees.
 __device__ inline int2 decode_visible(const DecodeArguments& a, const DecodeUnit& u, int i) {
   const int last = u.keys - u.queries + i;
-  int2 span = {a.window > 0 && a.window < u.keys ? max(0, last - a.window + 1) : 0, a.causal ? last + 1 : u.keys};
+  int2 span = {0, a.causal ? last + 1 : u.keys};
+  if (a.window_begin != nullptr) span.x = a.window_begin[(u.token + i) * a.pages.heads + u.head];
   if (a.ranges != nullptr) {
     span.x = max(span.x, a.ranges[2 * u.sequence]);
     span.y = min(span.y, a.ranges[2 * u.sequence + 1]);
@@ -98,7 +107,7 @@ __device__ inline void decode_segments(const DecodeArguments& a, Work&& work) {
   int total = 0, tiles_of_first_32 = 0;
   for (int base = 0; base < a.units; base += 32) {
     const int unit = base + lane;
-    const int tiles = unit < a.units ? decode_unit<R>(a, unit).tiles(a.tile) : 0;
+    const int tiles = unit < a.units ? decode_unit<R>(a, unit).tiles(a) : 0;
     if (base == 0) tiles_of_first_32 = tiles;
     total += __reduce_add_sync(~0u, tiles);
     if (threadIdx.x < 32 && unit < a.units && tiles == 0 && unit % blocks == block) {
@@ -113,7 +122,7 @@ __device__ inline void decode_segments(const DecodeArguments& a, Work&& work) {
   int before = 0;  // tiles of the units before this group of 32
   for (int base = 0; base < a.units && before < end; base += 32) {
     int tiles = tiles_of_first_32;
-    if (base > 0) tiles = base + lane < a.units ? decode_unit<R>(a, base + lane).tiles(a.tile) : 0;
+    if (base > 0) tiles = base + lane < a.units ? decode_unit<R>(a, base + lane).tiles(a) : 0;
     const int stop = before + warp_inclusive_sum(tiles), start = stop - tiles;
     unsigned mine = __ballot_sync(~0u, max(start, begin) < min(stop, end));
     while (mine != 0) {

@@ -110,6 +110,32 @@ class KvHead {
     return reinterpret_cast<int32_t*>(row(head_.record_pages, r, kv_.records_per_page, record_bytes()));
   }
   int32_t position(int64_t r) const { return kv_.record_bytes == 0 ? static_cast<int32_t>(r) : record(r)[0]; }
+  // The first row that the query whose own row is `own` sees through a window of so many positions (0: no limit; ADR
+  // 0017). Rows are in the order of their positions and may have left, so it is at most window - 1 rows back.
+  int64_t window_begin(int64_t own, int64_t window) const {
+    if (window <= 0) return 0;
+    int64_t low = own - window + 1 > 0 ? own - window + 1 : 0, high = own;
+    if (kv_.record_bytes == 0 || low >= high) return low;
+    const int64_t reach = position(own) - window + 1;
+    if (position(low) >= reach) return low;  // nothing has left since, as everywhere before the first eviction
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (position(middle) < reach) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return low;
+  }
+  // The same for the queries whose own rows are [own, own + n); a row below 0 is none, and its query sees nothing.
+  void window_begins(int64_t own, int64_t n, int64_t window, int32_t* begin) const {
+    int64_t low = own > 0 ? window_begin(own, window) : 0;
+    for (int64_t i = 0; i < n; ++i) {  // both ends of a window only move forward
+      while (window > 0 && low < own + i && position(own + i) - position(low) >= window) ++low;
+      begin[i] = static_cast<int32_t>(low);
+    }
+  }
   float tally(int64_t r, int which) const { return from_bits(static_cast<uint32_t>(record(r)[1 + which])); }
   void set_tally(int64_t r, int which, float value) const {
     memcpy(row(head_.record_pages, r, kv_.records_per_page, record_bytes()) + 4 * (1 + which), &value, 4);

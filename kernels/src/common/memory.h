@@ -18,6 +18,7 @@ struct MemoryInfo {
   bool counted = false;
   size_t used = 0;
   size_t peak = 0;
+  size_t idle = 0;  // of `used`, what is kept ready for the next tensors
 };
 
 // Of the machine, or of the control group the process lives in when that is smaller.

@@ -11,8 +11,8 @@ namespace {
 std::vector<accel_op>& builtin_ops() {
   static auto* ops = [] {
     auto* all = new std::vector<accel_op>;
-    for (OpTable table : {linear_ops(), linear_group_ops(), elementwise_ops(), rope_ops(), kv_ops(), kv_remove_ops(),
-                          kv_transfer_ops(), attention_ops(), block_sparse_ops(), clock_ops(), block_mass_ops(), signal_ops(),
+    for (OpTable table : {linear_ops(), linear_group_ops(), elementwise_ops(), dequantize_ops(), rope_ops(), kv_ops(),
+                          kv_remove_ops(), kv_transfer_ops(), attention_ops(), block_sparse_ops(), clock_ops(), block_mass_ops(), signal_ops(),
                           tally_ops(), select_ops(), sample_ops()}) {
       all->insert(all->end(), table.ops, table.ops + table.count);
     }

@@ -15,6 +15,7 @@ struct OpTable {
 OpTable linear_ops();       // gemm/linear.cc: linear
 OpTable linear_group_ops(); // gemm/group.cc: linear_group, gated_linear
 OpTable elementwise_ops();  // ops/elementwise.cc: embedding, rmsnorm, swiglu, add, cast, gather_rows, count_nonfinite
+OpTable dequantize_ops();   // ops/dequantize.cc: dequantize
 OpTable rope_ops();         // ops/rope.cc: rope_table, rope, rope_append
 OpTable kv_ops();           // ops/kv.cc: kv_append, kv_gather, kv_read
 OpTable kv_transfer_ops();  // ops/kv_transfer.cc: kv_export, kv_import, kv_check

@@ -23,6 +23,7 @@ OpKernels clock_kernels();        // ops/clock.cu: clock
 OpKernels signal_kernels();       // ops/signals.cu: observe_scores, column_sums
 OpKernels block_mass_kernels();   // ops/block_mass.cu: block_mass
 OpKernels elementwise_kernels();  // ops/elementwise.cu: embedding, rmsnorm, swiglu, add, cast, gather_rows, count_nonfinite
+OpKernels dequantize_kernels();   // ops/dequantize.cu: dequantize
 OpKernels rope_kernels();         // ops/rope.cu: rope_table, rope, rope_append
 OpKernels kv_kernels();           // ops/kv.cu: kv_append, kv_gather, kv_read
 OpKernels kv_remove_kernels();    // ops/kv_remove.cu: kv_remove

@@ -31,6 +31,7 @@ Napi::Object describe(Napi::Env env, const DeviceInfo& device) {
   if (device.memory.counted) {
     memory["used"] = static_cast<double>(device.memory.used);
     memory["peak"] = static_cast<double>(device.memory.peak);
+    memory["idle"] = static_cast<double>(device.memory.idle);
   }
   Napi::Object object = Napi::Object::New(env);
   object["id"] = device.id;

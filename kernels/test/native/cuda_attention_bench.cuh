@@ -148,7 +148,8 @@ inline void bench_signals(CudaHost& host) {
       std::vector<accel_arg> args = {arg(&out.tensor), arg(&q.tensor)};
       if (strcmp(c.op, "column_sums") == 0) args.push_back(arg(&lse.tensor));
       args.insert(args.end(), {arg(&data.caches[i % data.caches.size()].kv), arg(1 / sqrt(bench_dim)), arg(int64_t{1})});
-      if (strcmp(c.op, "column_sums") == 0) args.insert(args.end(), {arg(int64_t{0}), arg(data.ranges)});
+      if (strcmp(c.op, "column_sums") == 0) args.insert(args.end(), {arg(int64_t{0}), arg(data.ranges), arg(static_cast<const accel_tensor*>(nullptr))});
+      args.push_back(arg(int64_t{0}));  // window
       if (!host.run(args, op)) printf("%s\n", host.error.c_str());
     };
     const bool is_short = c.queries < 1000;

@@ -206,7 +206,7 @@ class Cache {
     kv.heads = shape.kv_heads;
     kv.rows_per_page = per_page;
     kv.tallies = shape.tallies;
-    kv.record_bytes = 4 * (1 + shape.tallies);
+    kv.record_bytes = shape.tallies == 0 ? 0 : 4 * (1 + shape.tallies);  // none: row r has position r
     kv.records_per_page = static_cast<int32_t>(kv.page_bytes / (4 * (1 + shape.tallies)));
 
     std::vector<int> pages(heads);       // per list: keys, values, records

@@ -174,6 +174,7 @@ class Suite {
         if (strcmp(op, "column_sums") == 0) args.push_back(arg(&lse_view.tensor));
         args.insert(args.end(), {arg(&cache.kv), arg(static_cast<double>(1 / sqrt(head_dim))), arg(int64_t{reduce})});
         if (strcmp(op, "column_sums") == 0) args.insert(args.end(), {arg(int64_t{kind.accumulate}), arg(range), arg(static_cast<const accel_tensor*>(nullptr))});
+        args.push_back(arg(int64_t{0}));  // window
         if (!host_.run(args, op_named(cuda::signal_kernels(), op))) {
           report(name, op, false, host_.error);
           continue;

@@ -81,7 +81,7 @@ struct Problem {
 bool run_columns(CudaHost& host, const accel_tensor* out, const accel_tensor* q, const accel_tensor* lse,
                  const accel_kv& kv, int reduce, bool accumulate, const std::vector<int32_t>& range) {
   return host.run({arg(out), arg(q), arg(lse), arg(&kv), arg(1 / sqrt(kv.head_dim)), arg(static_cast<int64_t>(reduce)),
-                   arg(static_cast<int64_t>(accumulate)), arg(range), arg(static_cast<const accel_tensor*>(nullptr))},
+                   arg(static_cast<int64_t>(accumulate)), arg(range), arg(static_cast<const accel_tensor*>(nullptr)), arg(int64_t{0})},
                   op_named(cuda::signal_kernels(), "column_sums"));
 }
 

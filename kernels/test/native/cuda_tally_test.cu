@@ -145,7 +145,7 @@ void step_case(CudaHost& host, const Case& c, uint64_t seed) {
       const std::vector<int32_t> before = records_of(cache.kv, most);
       const int tally = reduce % 3;
       if (!host.run({arg(&cache.kv), arg(&q_view.tensor), arg(&lse_view.tensor), arg(scale), arg(int64_t{tally}),
-                     arg(int64_t{reduce}), arg(int64_t{accumulate}), arg(c.ranges)},
+                     arg(int64_t{reduce}), arg(int64_t{accumulate}), arg(c.ranges), arg(int64_t{0})},
                     op_named(cuda::tally_kernels(), "tally_step"))) {
         expect(false, "%s: %s", c.name, host.error.c_str());
         continue;
@@ -293,7 +293,7 @@ void bench(CudaHost& host) {
     const std::vector<int32_t> none;
     const double time = median_time_in_graph(host, 20, ops, [&](int) {
       host.run({arg(&cache.kv), arg(&q_view.tensor), arg(&lse_view.tensor), arg(0.1), arg(int64_t{0}), arg(int64_t{1}),
-                arg(int64_t{1}), arg(none)},
+                arg(int64_t{1}), arg(none), arg(int64_t{0})},
                op_named(cuda::tally_kernels(), "tally_step"));
     });
     printf("tally_step  %d x %6d rows            %8.2f us %8.1f GB/s of keys\n", sequences, n, time * 1e6,

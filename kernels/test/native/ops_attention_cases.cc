@@ -180,14 +180,14 @@ void test_signals() {
     const int rows = reduce == 0 ? heads * g : heads;
     Tensor out(Type::f32, {rows, n}), sums(Type::f32, {rows, n}), again(Type::f32, {rows, n});
     const double scale = 1 / sqrt(d);
-    ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(scale).integer(reduce).run(), "observe_scores");
-    ok(Call("observe_scores", 1).tensor(again).tensor(q).kv(cache).real(scale).integer(reduce).run(), "observe_scores");
+    ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(scale).integer(reduce).integer(0).run(), "observe_scores");
+    ok(Call("observe_scores", 1).tensor(again).tensor(q).kv(cache).real(scale).integer(reduce).integer(0).run(), "observe_scores");
     expect(out.bytes == again.bytes, "observe_scores differs with the number of threads");
     const auto want = reference_columns(q, cache, scale, reduce);
     expect(excess(out, want, 3e-6) < limit, "observe_scores %s m=%d n=%d g=%d reduce=%d: %g", type_name(t), m, n, g, reduce, excess(out, want, 3e-6));
     Tensor o(t, {m, heads * g, d}), lse(Type::f32, {m, heads * g});
     ok(Call("attention").tensor(o).tensor(lse).tensor(q).kv(cache).ints({m}).real(scale).integer(1).integer(0).ints({}).run(), "attention");
-    ok(Call("column_sums").tensor(sums).tensor(q).tensor(lse).kv(cache).real(scale).integer(reduce).integer(0).ints({}).none().run(), "column_sums");
+    ok(Call("column_sums").tensor(sums).tensor(q).tensor(lse).kv(cache).real(scale).integer(reduce).integer(0).ints({}).none().integer(0).run(), "column_sums");
     expect(excess(sums, want, 3e-6) < limit, "column_sums %s m=%d n=%d g=%d reduce=%d: %g", type_name(t), m, n, g, reduce, excess(sums, want, 3e-6));
   }
   if (setup.small) return;
@@ -197,7 +197,7 @@ void test_signals() {
   cache.build(rng);
   cache.fill(rng, 1);
   Tensor q = random_tensor(rng, Type::f32, {1200, 2, 8}, 3), out(Type::f32, {1, 1200});
-  ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(0.35).integer(2).run(), "observe_scores");
+  ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(0.35).integer(2).integer(0).run(), "observe_scores");
   const auto want = reference_columns(q, cache, 0.35, 2);
   expect(excess(out, want, 3e-6) < 2 * limit, "observe_scores over 1200 queries: %g", excess(out, want, 3e-6));
 }
@@ -246,7 +246,7 @@ void test_known() {
     cache.kv.heads = 4;
     Tensor q(Type::f32, {8, 4, 8}), out(Type::f32, {4, 40});
     known_inputs(rng, cache, q, 31, 32, 40, 40, 32);
-    ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(scale).integer(0).run(), "G4");
+    ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(scale).integer(0).integer(0).run(), "G4");
     const double want[] = {.15555, .2213, .27208, .25966, .24545}, tail[] = {.17655, .18968, .18033, .14941, .09912};
     const auto pooled = [&](int64_t j) {
       double s = 0;
@@ -260,7 +260,7 @@ void test_known() {
     cache.kv.heads = 2;
     Tensor q(Type::f32, {8, 4, 8}), out(Type::f32, {2, 40}), kept(Type::i32, {2, 12}), prefix(Type::f32, {2, 32});
     known_inputs(rng, cache, q, 31, 32, 40, 40, 32);
-    ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(scale).integer(1).run(), "G4c");
+    ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(scale).integer(1).integer(0).run(), "G4c");
     for (int h = 0; h < 2; ++h) {
       for (int j = 0; j < 32; ++j) {
         double s = 0;
@@ -281,7 +281,7 @@ void test_known() {
     cache.kv.heads = 2;
     Tensor q(Type::f32, {24, 2, 8}), out(Type::f32, {2, 24});
     known_inputs(rng, cache, q, 1, 2, 32, 24, 0);
-    ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(scale).integer(0).run(), "G1");
+    ok(Call("observe_scores").tensor(out).tensor(q).kv(cache).real(scale).integer(0).integer(0).run(), "G1");
     const double want[] = {5.5011, 2.0518, 2.0924, 1.0504, 1.265, 2.036, .8926, 1.4844, .7132, .7911, .9094, .8148,
                            1.2491, .784,   .3051,  .7291,  .122,  .0778, .4801, .2253,  .2391, .1101, .0518, .0245};
     for (int j = 0; j < 24; ++j) expect(fabs(out.get(j) - want[j]) < 6e-5, "G1 column %d: %.4f", j, out.get(j));

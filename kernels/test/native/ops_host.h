@@ -145,6 +145,9 @@ class Cache {
   Cache(Type type, int heads, int head_dim, int rows_per_page, int tallies = 0)
       : type_(type), heads_(heads), dim_(head_dim), rows_per_page_(rows_per_page), tallies_(tallies) {}
 
+  // Between neighbouring rows of what `fill` makes: as if others had left.
+  static constexpr int position_step = 3;
+
   // Adds one sequence; rows, gap_at and gap per head.
   void add(const std::vector<int>& rows, const std::vector<int>& gap_at, const std::vector<int>& gap) {
     for (int h = 0; h < heads_; ++h) {
@@ -221,7 +224,7 @@ class Cache {
           for (int c = 0; c < dim_; ++c) t.put(c, uniform(rng, -scale, scale));
           memcpy(address(which, h, r), t.bytes.data(), (size_t)dim_ * accel::cpu::type_bytes(type_));
         }
-        const int32_t position = (int32_t)(3 * r + h);
+        const int32_t position = (int32_t)(position_step * r + h);
         memcpy(address(2, h, r), &position, 4);
         for (int i = 0; i < tallies_; ++i) tally(h, r, i) = (float)uniform(rng);
       }

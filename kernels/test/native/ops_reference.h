@@ -8,12 +8,12 @@ namespace test {
 
 struct Mask {
   bool causal = true;
-  int64_t window = 0;
+  int64_t window = 0;  // in positions
   bool ranged = false;
   int64_t begin = 0, end = 0;
   bool sees(int64_t i, int64_t j, int64_t m, int64_t n) const {
     if (causal && j > n - m + i) return false;
-    if (window > 0 && j <= n - m + i - window) return false;
+    if (window > 0 && Cache::position_step * (n - m + i - j) >= window) return false;
     return !ranged || (j >= begin && j < end);
   }
 };

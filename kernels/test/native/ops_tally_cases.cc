@@ -66,7 +66,7 @@ void test_column_sums() {
     const double scale = 1 / sqrt(d);
     Tensor all = random_tensor(rng, t, {n, heads * g, d}, 3), out = filled({rows, m}, untouched);
     const auto call = [&](Tensor& to, Tensor& q, Tensor& lse, Cache& kv, int accumulate, std::vector<int> range) {
-      return Call("column_sums").tensor(to).tensor(q).tensor(lse).kv(kv).real(scale).integer(reduce).integer(accumulate).ints(std::move(range)).none().run();
+      return Call("column_sums").tensor(to).tensor(q).tensor(lse).kv(kv).real(scale).integer(reduce).integer(accumulate).ints(std::move(range)).none().integer(0).run();
     };
     for (int first = 0; first < n;) {
       const int count = std::min(n - first, round % 2 ? (int)pick(rng, 1, n) : n / 2 + 1);
@@ -173,7 +173,7 @@ void test_tally_step() {
     }
     Cache want = copy_of(cache), before = copy_of(cache);
     const auto call = [&](Cache& kv, Tensor& query, Tensor& sum, const std::vector<int>& range, int threads) {
-      return Call("tally_step", threads).kv(kv).tensor(query).tensor(sum).real(scale).integer(which).integer(reduce).integer(accumulate).ints(range).run();
+      return Call("tally_step", threads).kv(kv).tensor(query).tensor(sum).real(scale).integer(which).integer(reduce).integer(accumulate).ints(range).integer(0).run();
     };
     ok(call(cache, q, lse, ranges, 3), "tally_step");
     double worst = 0;

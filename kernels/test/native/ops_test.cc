@@ -119,7 +119,7 @@ void check_tally_ops(Random& rng) {
   Tensor out(Type::f32, {2, 5}), narrow(Type::f32, {2, 4}), three(Type::f32, {3, 5}), sums(Type::f32, {4, 7}), i(Type::i32, {2}), j(Type::i32, {2, 1});
   Tensor q = random_tensor(rng, Type::f32, {1, 4, 16}), lse(Type::f32, {1, 4}), two(Type::f32, {2, 4, 16});
   const auto columns = [&](Tensor& to, int reduce, int accumulate, std::vector<int> ranges) {
-    return Call("column_sums").tensor(to).tensor(q).tensor(lse).kv(kv).real(1).integer(reduce).integer(accumulate).ints(ranges).run();
+    return Call("column_sums").tensor(to).tensor(q).tensor(lse).kv(kv).real(1).integer(reduce).integer(accumulate).ints(ranges).none().integer(0).run();
   };
   refused(columns(narrow, 1, 0, {}), "ERR_ACCEL_SHAPE", "out has 4 columns but kv 5 rows");
   refused(columns(out, 0, 0, {}), "ERR_ACCEL_SHAPE", "out must be [Hs,at least n] = [4, any]");
@@ -136,7 +136,7 @@ void check_tally_ops(Random& rng) {
   refused(add(kv, three, 0, 1), "ERR_ACCEL_SHAPE", "multiple of kv's 2");
   refused(add(kv, narrow, 0, 1), "ERR_ACCEL_SHAPE", "sums has 4 columns but head 0 of kv 5 rows");
   const auto step = [&](Cache& to, Tensor& query, int tally, int reduce, int accumulate, std::vector<int> ranges) {
-    return Call("tally_step").kv(to).tensor(query).tensor(lse).real(1).integer(tally).integer(reduce).integer(accumulate).ints(ranges).run();
+    return Call("tally_step").kv(to).tensor(query).tensor(lse).real(1).integer(tally).integer(reduce).integer(accumulate).ints(ranges).integer(0).run();
   };
   refused(step(kv, two, 0, 1, 0, {}), "ERR_ACCEL_SHAPE", "q must be [B,Hq,d] = [1, any, 16]");
   refused(step(plain, q, 0, 1, 0, {}), "ERR_ACCEL_ARGUMENT", "tally 0");
@@ -183,8 +183,8 @@ void test_checks() {
   refused(run(o, q, {2}, 0, {3}), "ERR_ACCEL_SHAPE", "ranges");
   refused(Call("kv_append").kv(cache).tensor(q).tensor(q).tensor(p).ints({6}).run(), "ERR_ACCEL_ARGUMENT", "reserve");
   refused(Call("kv_append").kv(cache).tensor(q).tensor(q).tensor(p).ints({2}).run(), "ERR_ACCEL_SHAPE", "k must be [T,Hk,d]");
-  refused(Call("observe_scores").tensor(s).tensor(q).kv(cache).real(1).integer(4).run(), "ERR_ACCEL_ARGUMENT", "reduce");
-  refused(Call("observe_scores").tensor(s).tensor(q).kv(cache).real(1).integer(1).run(), "ERR_ACCEL_SHAPE", "out must be [Hs,n]");
+  refused(Call("observe_scores").tensor(s).tensor(q).kv(cache).real(1).integer(4).integer(0).run(), "ERR_ACCEL_ARGUMENT", "reduce");
+  refused(Call("observe_scores").tensor(s).tensor(q).kv(cache).real(1).integer(1).integer(0).run(), "ERR_ACCEL_SHAPE", "out must be [Hs,n]");
   Tensor k(Type::f32, {2, 2, 16}), table(Type::f32, {2, 8, 2}), long_table(Type::f32, {2, 9, 2});
   const auto append = [&](Tensor& query, Tensor& angles, std::vector<int> lens, int interleaved) {
     return Call("rope_append").tensor(query).tensor(k).tensor(k).kv(cache).tensor(angles).tensor(p).ints(lens).integer(interleaved).run();

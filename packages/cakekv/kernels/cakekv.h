@@ -6,8 +6,8 @@
 
 namespace accel_cakekv {
 
-// cake_statistics  indicator:tensor?, sums:tensor?, q:tensor, kv:kv, scale:float, gamma:float, window:int
-enum Statistics { kIndicator, kSums, kQueries, kStatisticsKv, kScale, kGamma, kStatisticsWindow };
+// cake_statistics  indicator:tensor?, sums:tensor?, q:tensor, kv:kv, scale:float, gamma:float, window:int, sliding:int
+enum Statistics { kIndicator, kSums, kQueries, kStatisticsKv, kScale, kGamma, kStatisticsWindow, kSliding };
 // cake_pool        out:tensor, scores:tensor, prefix:int, size:int, rest:float
 enum Pooling { kPooled, kScores, kPrefix, kSize, kRest };
 // cake_victim      victims:tensor, kv:kv, attention:int, window:int, size:int

@@ -61,9 +61,10 @@ int statistics_check(const accel_call* call) {
                 "q's heads must be a multiple of kv's");
   check.require(check.dim(kQueries, 0) >= 1 && check.dim(kQueries, 0) <= rows, "ERR_ACCEL_SHAPE",
                 "q must have at least one query and at most as many as kv has rows");
-  // Columns before the window are then seen by all queries.
+  // Columns before the window are then older than all queries.
   check.require(call->args[kStatisticsWindow].i >= check.dim(kQueries, 0), "ERR_ACCEL_ARGUMENT",
                 "window must be at least the number of queries");
+  check.require(call->args[kSliding].i >= 0, "ERR_ACCEL_ARGUMENT", "sliding must be at least 0");
   check.require(check.has(kIndicator) || check.has(kSums), "ERR_ACCEL_ARGUMENT", "indicator or sums must be given");
   check.tensor(kIndicator, ACCEL_FLOAT, 32, 2, "indicator must be float32 [Hk, n]");
   check.require(!check.has(kIndicator) || (check.dim(kIndicator, 0) == kv.heads && check.dim(kIndicator, 1) == rows),
@@ -120,7 +121,8 @@ int order_check(const accel_call* call) {
 }
 
 const accel_op ops[] = {
-    {"cake_statistics", "indicator:tensor?, sums:tensor?, q:tensor, kv:kv, scale:float, gamma:float, window:int",
+    {"cake_statistics", "indicator:tensor?, sums:tensor?, q:tensor, kv:kv, scale:float, gamma:float, window:int, "
+     "sliding:int",
      statistics_check, statistics_cpu, statistics_cuda},
     {"cake_pool", "out:tensor, scores:tensor, prefix:int, size:int, rest:float", pool_check, pool_cpu, pool_cuda},
     {"cake_victim", "victims:tensor, kv:kv, attention:int, window:int, size:int", victim_check, victim_cpu,

@@ -2,7 +2,8 @@
 // (CAKE, Qin et al., ICLR 2025, arXiv 2503.12491).
 //
 //   p[h, i, j] = softmax over all n rows of scale * q_i . k_j, query i the i-th of the last w, causal among the last w
-//   columns j < n - window: every query sees them; rows of p are not renormalised over them
+//   columns j < n - window: rows of p are not renormalised over them
+//   sliding: the model's sliding window in positions (ADR 0017); p is 0 outside of it. 0: no limit
 //
 //   indicator f32 [Hk, n]  mean over the queries + gamma * their unbiased variance, mean over the g query heads of the
 //                          kv head; 0 for the window. Pooling along j is linear and comes later (cake_pool), so the
@@ -73,6 +74,7 @@ int statistics_cpu(const accel_call* call) {
   p.tiles = (p.rows + kTile - 1) / kTile;
   p.columns = p.rows - call->args[kStatisticsWindow].i;
   p.gamma = static_cast<float>(call->args[kGamma].f);
+  p.begins = scratch<int32_t>(call, kv.heads * p.w);
   p.indicator = tensor_data<float>(call->args[kIndicator]);
 
   const int64_t packed = p.group * p.w, all = kv.heads * packed;
@@ -83,6 +85,9 @@ int statistics_cpu(const accel_call* call) {
   p.lse = scratch<float>(call, all);
   p.sums = scratch<double>(call, p.tiles * kv.heads * 2);
 
+  for (int h = 0; h < kv.heads; ++h) {
+    accel::host::KvHead(kv, 0, h).window_begins(p.rows - p.w, p.w, call->args[kSliding].i, p.begins + h * p.w);
+  }
   const float scale = static_cast<float>(call->args[kScale].f);
   accel::host::with_float(kv.dtype, [&](auto* element) {
     using T = std::remove_pointer_t<decltype(element)>;

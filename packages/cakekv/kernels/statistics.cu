@@ -41,6 +41,7 @@ __global__ void __launch_bounds__(32 * kAnyWarps) sweep_any(const Sweep p, int h
     for (int c = lane; c < head_dim; c += 32) keys[r * (head_dim + 1) + c] = accel::cuda::to_float(row[c]);
   }
   __syncthreads();
+  const int until = p.seen_until(head, key);
   double group = 0, dispersion = 0, shift = 0;
   for (int h = kv_head * p.group; h < (kv_head + 1) * p.group; h++) {
     double sum = 0, square = 0, entropy = 0;
@@ -55,14 +56,14 @@ __global__ void __launch_bounds__(32 * kAnyWarps) sweep_any(const Sweep p, int h
           dot = fmaf(keys[lane * (head_dim + 1) + c], queries[warp * head_dim + c], dot);
       }
       if constexpr (statistics) {
-        if (key < p.columns) {
+        if (key < p.columns && i < until) {
           const float x = exp2f(dot * p.scale * kLog2e - p.lse[static_cast<int64_t>(h) * p.queries + i]);
           sum += x;
           square += static_cast<double>(x) * x;
           entropy += x * logf(x + kLogFloor);
         }
       } else {
-        const float x = key < p.rows && key <= p.rows - p.queries + i ? dot * p.scale * kLog2e : -INFINITY;
+        const float x = key < p.rows && key <= p.rows - p.queries + i && i < until ? dot * p.scale * kLog2e : -INFINITY;
         float top = x;
 #pragma unroll
         for (int step = 16; step > 0; step /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, step));
@@ -107,7 +108,7 @@ __global__ void __launch_bounds__(32 * kAnyWarps) sweep_any(const Sweep p, int h
 
 constexpr int kJoinLanes = 32;
 
-// lse of 32 queries of one head from their parts; every query sees row 0. Grid: (query heads, 32 queries each).
+// lse of 32 queries of one head from their parts; every query sees its own row. Grid: (query heads, 32 queries each).
 __global__ void __launch_bounds__(32 * kJoinLanes)
     join_lse(const float2* parts, float* lse, int count, int query_heads, int queries) {
   __shared__ float2 shared[kJoinLanes][32];
@@ -215,6 +216,7 @@ int statistics_cuda(const accel_call* call) {
   p.queries = static_cast<int>(q->shape[0]);
   p.query_heads = static_cast<int>(q->shape[1]);
   p.group = p.query_heads / kv.heads;
+  p.sliding = accel::cuda::window_of(call->args[kSliding]);
   p.scale = static_cast<float>(call->args[kScale].f);
   p.gamma = static_cast<float>(call->args[kGamma].f);
   p.indicator = tensor_data<float>(call->args[kIndicator]);

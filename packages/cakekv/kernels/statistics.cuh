@@ -22,8 +22,14 @@ struct Sweep {
   int queries;
   int query_heads;
   int group;
+  int sliding;  // window in positions; 0: none
   float scale;
   float gamma;
+
+  // How many queries there are up to the first that is too far from row `key` of a head.
+  __device__ int seen_until(const accel_kv_head& head, int key) const {
+    return pages.window_end(head, key, sliding) - (rows - queries);
+  }
 };
 
 // Dispersion and shift of this block, added up over its threads in a fixed order.

@@ -45,7 +45,8 @@ constexpr int kPartsPerTile = 4;  // one a warp
 template <int D>
 struct SweepLayout {
   static constexpr int k = 0, q = kSweepKeys * D * 2, q_bytes = kSweepQueries * D * 2, lse = q + 2 * q_bytes,
-                       address = lse + 2 * kSweepQueries * 4, totals = address + kSweepKeys * 8,
+                       address = lse + 2 * kSweepQueries * 4, until = address + kSweepKeys * 8,
+                       totals = until + kSweepKeys * 4,
                        bytes = totals + kSweepThreads / 32 * 2 * 8;
 };
 
@@ -65,6 +66,9 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
 
   const accel_kv_head& head = p.pages.at(0, kv_head);
   address[threadIdx.x] = p.pages.key(head, min(first_key + static_cast<int>(threadIdx.x), p.rows - 1));
+  // With a sliding window: queries from this one on do not see a key.
+  int* until = reinterpret_cast<int*>(shared + L::until);
+  if (p.sliding > 0) until[threadIdx.x] = p.seen_until(head, first_key + static_cast<int>(threadIdx.x));
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < kSweepKeys * chunks / kSweepThreads; i++) {
@@ -140,6 +144,7 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
           for (int e = 0; e < 4; e++) {
             const int key = key_of(e / 2, e % 2);
             x[e] = key <= last && key < p.rows ? s[e / 2][n][e % 2 * 2 + side] * scale : -INFINITY;
+            if (p.sliding > 0 && query >= until[key - first_key]) x[e] = -INFINITY;
             top = fmaxf(top, x[e]);
           }
           top = column_max(top);
@@ -164,7 +169,8 @@ __global__ void __launch_bounds__(kSweepThreads, 3) sweep_tile(const Sweep p) {
         for (int m = 0; m < 2; m++) {
 #pragma unroll
           for (int e = 0; e < 4; e++) {
-            const float x = exp2_fast(fmaf(s[m][n][e], scale, e % 2 == 0 ? -lse.x : -lse.y));
+            float x = exp2_fast(fmaf(s[m][n][e], scale, e % 2 == 0 ? -lse.x : -lse.y));
+            if (p.sliding > 0 && first + n * 8 + lane % 4 * 2 + e % 2 >= until[key_of(m, e / 2) - first_key]) x = 0;
             s[m][n][e] = x;
             sum[m][e / 2] += x;
             if (key_of(m, e / 2) < p.columns) entropy += x * log2_fast(x + kLogFloor);

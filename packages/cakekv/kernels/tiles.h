@@ -19,6 +19,7 @@ struct Problem {
   const float* queries;  // [Hk, g * w, d], times scale; rows of a head: (head of the group, query)
   int64_t rows, columns, w, group, dim, tiles;
   float gamma;
+  int32_t* begins;   // [Hk, w] the first row that a query sees
   float* floats;     // [threads][d * kTile]
   Part* parts;       // [tiles, Hk, g * w]
   float* lse;        // [Hk, g * w]

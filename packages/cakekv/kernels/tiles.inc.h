@@ -70,6 +70,12 @@ void logits_of(const Problem& p, int64_t head, int64_t row, const float* __restr
   memcpy(logits, sum, sizeof sum);
 }
 
+// How many keys of a tile lie before the window of a row's query.
+int64_t hidden_of(const Problem& p, int64_t head, int64_t row, int64_t begin) {
+  const int64_t hidden = p.begins[head * p.w + row % p.w] - begin;
+  return hidden < 0 ? 0 : hidden < kTile ? hidden : kTile;
+}
+
 void lse_tile(const Problem& p, int64_t head, int64_t tile, float* keys) {
   const int64_t begin = tile * kTile;
   load_tile(p, head, begin, keys);
@@ -77,20 +83,22 @@ void lse_tile(const Problem& p, int64_t head, int64_t tile, float* keys) {
     float logits[kTile], x[kTile];
     logits_of(p, head, row, keys, logits);
     // Query i of w sees the rows up to n - w + i.
-    const int64_t count = p.rows - p.w + row % p.w + 1 - begin;
+    const int64_t count = p.rows - p.w + row % p.w + 1 - begin, hidden = hidden_of(p, head, row, begin);
+    const bool sees = count > 0 && hidden < kTile;  // and its own row is behind both
+    for (int64_t j = 0; j < hidden; ++j) logits[j] = -INFINITY;
     for (int64_t j = count < 0 ? 0 : count; j < kTile; ++j) logits[j] = -INFINITY;
     memcpy(x, logits, sizeof x);
     for (int64_t half = kTile / 2; half > 0; half /= 2) {
       for (int64_t j = 0; j < half; ++j) x[j] = x[j] > x[j + half] ? x[j] : x[j + half];
     }
     const float top = x[0];
-    if (count > 0) {
+    if (sees) {
       for (int64_t j = 0; j < kTile; ++j) x[j] = exp_of(logits[j] - top);
       for (int64_t half = kTile / 2; half > 0; half /= 2) {
         for (int64_t j = 0; j < half; ++j) x[j] += x[j + half];
       }
     }
-    p.parts[(tile * p.kv->heads + head) * p.group * p.w + row] = {top, count > 0 ? x[0] : 0};
+    p.parts[(tile * p.kv->heads + head) * p.group * p.w + row] = {top, sees ? x[0] : 0};
   }
 }
 
@@ -106,6 +114,7 @@ void statistics_tile(const Problem& p, int64_t head, int64_t tile, float* keys) 
       float logits[kTile], x[kTile], y[kTile];
       logits_of(p, head, row, keys, logits);
       for (int64_t j = 0; j < kTile; ++j) x[j] = exp_of(logits[j] - lse);
+      for (int64_t j = 0; j < hidden_of(p, head, row, begin); ++j) x[j] = 0;
       for (int64_t j = 0; j < kTile; ++j) y[j] = x[j] * log_of(x[j] + kLogFloor);
       for (int64_t j = 0; j < kTile; ++j) {
         const double wide = x[j];

@@ -89,13 +89,15 @@ export class CakeAllocator implements Allocator {
   }
 
   /** Starts the statistics of a layer and the way of two numbers to the host. */
-  #measure({ layer, kv, queries, scale, stream }: AllocatorLayer): Promise<Float64Array> {
+  #measure(end: AllocatorLayer): Promise<Float64Array> {
+    const { layer, kv, queries, scale, slidingWindow, stream } = end;
     if (queries === undefined)
       throw new Error('the engine observes as many queries as the part asks for');
     using sums = Tensor.empty(this.#setup.device, 'float64', [2]);
     cakeStatistics(stream, { sums }, queries, kv.kv(layer), {
       scale,
       window: queries.shape[0] ?? 0,
+      slidingWindow,
     });
     const read = sums.read(stream) as Promise<Float64Array>;
     // A prompt that is given up never asks for it.

@@ -1,9 +1,11 @@
 import { freezePart, parseSaved, type BudgetPart, type SelectPart } from '@accel/core';
 import { z } from 'zod';
 import { CakeAllocator } from './allocator.js';
+import { forecastShares } from './forecast.js';
 import { CakeSelector } from './selector.js';
 import {
   allocationSettingsFrom,
+  capacityOf,
   reader,
   settingsFrom,
   type CakeBudgetOptions,
@@ -63,6 +65,7 @@ function budgetPart(settings: CakekvSettings): CakeBudgetPart {
     lossy: true,
     observe: settings.observe,
     options: settings,
+    forecast: ({ tokens }, capacities) => forecastShares(settings, tokens, capacities),
     create: (setup, saved) =>
       new CakeAllocator(setup, settings, parseSaved(reader.title, budgetsSchema, saved)),
   } satisfies CakeBudgetPart);
@@ -84,6 +87,11 @@ function selectPart(settings: CakekvSettings): CakeSelectPart {
       ...(ranked ? [{ kind: 'own' } as const] : []),
     ],
     options: settings,
+    forecast: ({ tokens }) => {
+      const rows = capacityOf(settings, tokens);
+      const { observe } = settings;
+      return { rows, capacity: { rows, window: observe }, decode: { rows, recent: observe } };
+    },
     create: (setup, saved) =>
       new CakeSelector(setup, settings, parseSaved(reader.title, z.int().min(1), saved)),
   } satisfies CakeSelectPart);

@@ -37,6 +37,8 @@ export interface StatisticsOptions {
   readonly gamma?: number;
   /** Newest rows left out, at least as many as there are queries. */
   readonly window: number;
+  /** The model's sliding window in positions. Default 0, no limit. */
+  readonly slidingWindow?: number;
 }
 
 /**
@@ -48,10 +50,20 @@ export function cakeStatistics(
   out: StatisticsOut,
   queries: Tensor,
   kv: KvArg,
-  { scale, gamma = 0, window }: StatisticsOptions,
+  { scale, gamma = 0, window, slidingWindow = 0 }: StatisticsOptions,
 ): void {
   const { indicator = null, sums = null } = out;
-  stream.run(op('cake_statistics'), indicator, sums, queries, kv, scale, gamma, window);
+  stream.run(
+    op('cake_statistics'),
+    indicator,
+    sums,
+    queries,
+    kv,
+    scale,
+    gamma,
+    window,
+    slidingWindow,
+  );
 }
 
 /**

@@ -11,6 +11,11 @@ export interface ReferenceInput {
   readonly gamma: number;
   /** Newest rows left out. */
   readonly window: number;
+  /** Original positions of the rows, `[kvHeads][rows]`, and how many of them a query sees. Default: it sees all. */
+  readonly sliding?: {
+    readonly positions: readonly (readonly number[])[];
+    readonly window: number;
+  };
 }
 
 /** What {@link referenceStatistics} returns. */
@@ -29,7 +34,7 @@ export interface ReferenceStatistics {
  * over all query heads and all rows before the window.
  */
 export function referenceStatistics(input: ReferenceInput): ReferenceStatistics {
-  const { queries, keys, heads, kvHeads, dim, scale, gamma, window } = input;
+  const { queries, keys, heads, kvHeads, dim, scale, gamma, window, sliding } = input;
   const count = queries.length / (heads * dim);
   const rows = keys.length / (kvHeads * dim);
   const group = heads / kvHeads;
@@ -41,7 +46,11 @@ export function referenceStatistics(input: ReferenceInput): ReferenceStatistics 
     const kvHead = Math.floor(head / group);
     const p = Array.from({ length: count }, (_, i) =>
       softmax(rows, (j) => {
-        if (j > rows - count + i) return -Infinity;
+        const own = rows - count + i;
+        if (j > own) return -Infinity;
+        const at = sliding?.positions[kvHead] ?? [];
+        if (sliding !== undefined && (at[own] ?? 0) - (at[j] ?? 0) >= sliding.window)
+          return -Infinity;
         let dot = 0;
         for (let c = 0; c < dim; c++) {
           dot +=

@@ -1,7 +1,6 @@
 import {
   keepBest,
   removeRow,
-  resolveBudget,
   unmerged,
   type LayerEnd,
   type PartSetup,
@@ -10,7 +9,7 @@ import {
 } from '@accel/core';
 import { ops, Tensor } from '@accel/kernels';
 import { cakeOrder, cakePool, cakeStatistics, cakeVictim } from './ops.js';
-import type { CakekvSettings } from './settings.js';
+import { capacityOf, type CakekvSettings } from './settings.js';
 
 /**
  * CakeKV's selection on one sequence. After a prompt, rows stay by mean and variance of the attention that the last
@@ -66,16 +65,15 @@ export class CakeSelector implements Selector {
     end.report({ rowsIn: end.rows, rowsKept: most, ...unmerged(end, end.rows - most) });
   }
 
-  /** Rows per layer on average. A share of a short prompt never goes below the window and one row more. */
+  /** Rows per layer on average. */
   #resolve({ seen }: LayerEnd): number {
-    const { budget, observe } = this.#settings;
-    this.#capacity =
-      'tokens' in budget ? budget.tokens : Math.max(resolveBudget(budget, seen), observe + 1);
+    this.#capacity = capacityOf(this.#settings, seen);
     return this.#capacity;
   }
 
   /** Mean and variance of the attention paid to each row, pooled; undefined when all rows are in the window. */
-  #score({ layer, kv, rows, queries, scale, stream }: LayerEnd): Tensor | undefined {
+  #score(end: LayerEnd): Tensor | undefined {
+    const { layer, kv, rows, queries, scale, slidingWindow, stream } = end;
     if (queries === undefined)
       throw new Error('the engine observes as many queries as the part asks for');
     const { device, spec } = this.#setup;
@@ -83,7 +81,8 @@ export class CakeSelector implements Selector {
     const prefix = rows - window;
     if (prefix <= 0) return undefined;
     using indicator = Tensor.empty(device, 'float32', [spec.kvHeads, rows]);
-    cakeStatistics(stream, { indicator }, queries, kv.kv(layer), { scale, gamma, window });
+    const options = { scale, gamma, window, slidingWindow };
+    cakeStatistics(stream, { indicator }, queries, kv.kv(layer), options);
     if (this.#order !== undefined) {
       // Best first, as the original stores them; 0 puts the window, and all that comes later, behind.
       using order = Tensor.empty(device, 'float32', [spec.kvHeads, rows]);

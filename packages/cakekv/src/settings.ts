@@ -1,4 +1,5 @@
-import { AccelError, budget, parseOptions, type Budget, type OptionsReader } from '@accel/core';
+import { AccelError, budget, parseOptions, resolveBudget } from '@accel/core';
+import type { Budget, OptionsReader } from '@accel/core';
 import { z } from 'zod';
 import { tunedTaus } from './taus.js';
 
@@ -95,7 +96,12 @@ export function settingsFrom(options: unknown): CakekvSettings {
   };
 }
 
-/** The same for options of the allocation alone; the others have their defaults, and no effect. */
+/** Rows per layer on average, of a stream of `seen` tokens. A share of a short prompt never goes below the window and one row more. */
+export function capacityOf({ budget: rows, observe }: CakekvSettings, seen: number): number {
+  return 'tokens' in rows ? rows.tokens : Math.max(resolveBudget(rows, seen), observe + 1);
+}
+
+/** {@link settingsFrom} for options of the allocation alone; the others have their defaults, and no effect. */
 export function allocationSettingsFrom(options: unknown): CakekvSettings {
   const { observe = 32, ...parsed } = parseOptions(allocationReader, options);
   // Not used by the allocation; valid for every window.

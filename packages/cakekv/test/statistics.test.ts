@@ -82,6 +82,58 @@ describeDevices('cake_statistics', (device) => {
     },
   );
 
+  it.each(['float32', 'bfloat16'] as const)(
+    'sees a sliding window of positions, also where rows have left: %s',
+    async (dtype) => {
+      const [heads, kvHeads, dim, count, left] = [6, 2, 64, 40, 300];
+      for (const slidingWindow of [1, 41, 90, 333, 5000]) {
+        using cache = new TestCache(device, { heads: kvHeads, headDim: dim, dtype });
+        const old = exact(4, 450 * kvHeads * dim, 2);
+        cache.append(old, old, 0);
+        const kept = Array.from({ length: kvHeads * left }, (_, i) =>
+          // Every second of the first rows in one head, every second of the last ones in the other.
+          i < left ? (i < 150 ? 2 * i : i + 150) : i - left < 150 ? i - left : 2 * (i - left) - 150,
+        );
+        using index = Tensor.from(cache.device, Int32Array.from(kept), [kvHeads, left]);
+        cache.kv.compact(0, index, [left, left]);
+        const young = exact(5, count * kvHeads * dim, 2);
+        cache.append(young, young, 450);
+        const rows = left + count;
+        const positions = await cache.positions();
+        const keys = positions.flatMap((of, head) =>
+          of.flatMap((position) => {
+            const [from, row] = position < 450 ? [old, position] : [young, position - 450];
+            return [
+              ...from.subarray((row * kvHeads + head) * dim, (row * kvHeads + head + 1) * dim),
+            ];
+          }),
+        );
+        const queries = exact(6, heads * count * dim, 2);
+        using q = cache.floats(tokenMajor(queries, [heads, count, dim]), [count, heads, dim]);
+        using indicator = Tensor.empty(cache.device, 'float32', [kvHeads, rows]);
+        using sums = Tensor.empty(cache.device, 'float64', [2]);
+        const options = { scale: 0.2, gamma: 20, window: count };
+        const kv = cache.kv.kv(0);
+        cakeStatistics(cache.stream, { indicator, sums }, q, kv, { ...options, slidingWindow });
+        const sliding = { positions, window: slidingWindow };
+        const want = referenceStatistics({
+          queries,
+          keys,
+          heads,
+          kvHeads,
+          dim,
+          ...options,
+          sliding,
+        });
+        const got = await readFloats(indicator, cache.stream);
+        expectClose(got, want.indicator, { abs: 1e-7, rel: 1e-4 }, `window ${slidingWindow}`);
+        const totals = (await sums.read(cache.stream)) as Float64Array;
+        const wanted = [want.dispersion, want.shift];
+        expectClose(totals, wanted, { abs: 1e-9, rel: 2e-5 }, `sums, window ${slidingWindow}`);
+      }
+    },
+  );
+
   it('finds rows behind a gap', async () => {
     const [heads, kvHeads, dim, rows, count] = [4, 2, 64, 150, 8];
     const keys = exact(5, rows * kvHeads * dim, 2);

@@ -21,7 +21,7 @@ export class CamSmearer implements Merger {
   }
 
   prefillEnd(end: LayerEnd): void {
-    const { layer, turn, kv, rows, queries, scale, stream } = end;
+    const { layer, turn, kv, rows, queries, scale, slidingWindow, stream } = end;
     const { observe, minPrompt = observe + 1, startRatio, denominator } = this.#settings;
     if (turn > 0 || rows < minPrompt) return;
     if (queries === undefined)
@@ -31,7 +31,8 @@ export class CamSmearer implements Merger {
     if (sources <= 0) return;
     const { device, spec } = this.#setup;
     using scores = Tensor.empty(device, 'float32', [spec.kvHeads, rows]);
-    ops.observeScores(stream, scores, queries, kv.kv(layer), { scale, reduce: 'mean' });
+    const options = { scale, reduce: 'mean', window: slidingWindow } as const;
+    ops.observeScores(stream, scores, queries, kv.kv(layer), options);
     kv.own(layer);
     camSmear(stream, kv.kv(layer), scores, this.#draw, {
       layer,

@@ -111,6 +111,7 @@ export class CamHarness implements Disposable {
       m,
       firstPosition: this.seen,
       scale: 1 / Math.sqrt(dim),
+      window: 0,
       stream,
       attended: (rotated, begin, end) => {
         this.#count(call, rotated, sums, begin, end);

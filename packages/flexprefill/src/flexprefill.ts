@@ -1,6 +1,7 @@
 import { freezePart, type PrefillPart } from '@accel/core';
 import { FIGURES } from './blocks.js';
 import { FlexprefillChooser } from './chooser.js';
+import { scratchBytes } from './scratch.js';
 import { settingsFrom, type FlexprefillOptions } from './settings.js';
 
 /** The part that {@link flexprefill} returns. */
@@ -27,6 +28,7 @@ export function flexprefill(options?: FlexprefillOptions): FlexprefillPart {
     lossy: true,
     figures: FIGURES,
     options: settings,
+    scratchBytes: (choice) => scratchBytes(settings.blockSize, choice),
     create: () => new FlexprefillChooser(settings),
   } satisfies FlexprefillPart);
 }

@@ -1,6 +1,6 @@
 import { freezePart, parseSaved, type OptionOf, type SelectPart } from '@accel/core';
 import { H2oSelector } from './selector.js';
-import { limitsSchema, reader, settingsFrom, type H2oOptions } from './settings.js';
+import { limitsOf, limitsSchema, reader, settingsFrom, type H2oOptions } from './settings.js';
 
 /** The part that {@link h2o} returns, with what its options `O` say about when it evicts and which signals it accepts. */
 export interface H2oPart<O extends H2oOptions = H2oOptions> extends SelectPart<
@@ -42,6 +42,15 @@ export function h2o<const O extends H2oOptions = object>(options?: O): H2oPart<O
       },
     ],
     options: settings,
+    forecast: ({ tokens }) => {
+      const { rows, recent } = limitsOf(settings, tokens);
+      const capacity = { rows, window: recent };
+      return {
+        rows,
+        capacity,
+        ...(settings.evicts === 'everyStep' && { decode: { rows, recent } }),
+      };
+    },
     create: (setup, saved) =>
       new H2oSelector(setup, settings, parseSaved(reader.title, limitsSchema, saved)),
   } satisfies SelectPart<'h2o', 'columnSums' | 'decodeProbs'>);

@@ -78,10 +78,9 @@ export const limitsSchema: z.ZodType<Limits> = z
   .strictObject({ rows: z.int().min(1), recent: z.int().min(0) })
   .refine(({ rows, recent }) => recent <= rows, 'recent rows are more than rows');
 
-/**
- * The limits of a stream that begins with a prompt of `tokens`.
- * @returns undefined when they depend on the prompt and there is none yet
- */
+/** The limits of a stream that begins with a prompt of `tokens`; undefined when they depend on the prompt and there is none yet. */
+export function limitsOf(settings: H2oSettings, tokens: number): Limits;
+export function limitsOf(settings: H2oSettings, tokens?: number): Limits | undefined;
 export function limitsOf(settings: H2oSettings, tokens?: number): Limits | undefined {
   const { budget: given } = settings;
   if ('tokens' in given) return split(given.tokens, settings.recent);

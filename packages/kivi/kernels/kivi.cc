@@ -10,8 +10,8 @@ const accel_op ops[] = {
      "kv:kv+, key_bits:int, value_bits:int, group:int, channels:int, key_limit:int, value_limit:int", encode_check,
      encode_cpu, encode_cuda},
     {"kivi_attention",
-     "out:tensor, lse:tensor?, q:tensor, kv:kv+, lens:ints, scale:float, key_bits:int, value_bits:int, group:int, "
-     "channels:int",
+     "out:tensor, lse:tensor?, q:tensor, kv:kv+, lens:ints, scale:float, window:int, key_bits:int, value_bits:int, "
+     "group:int, channels:int",
      attention_check, attention_cpu, attention_cuda},
     {"kivi_read",
      "codes_k:tensor?, scale_k:tensor?, min_k:tensor?, codes_v:tensor?, scale_v:tensor?, min_v:tensor?, kv:kv+, "

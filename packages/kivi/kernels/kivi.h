@@ -11,7 +11,7 @@ namespace encode {
 enum { kKv, kKeyBits, kValueBits, kGroup, kChannels, kKeyLimit, kValueLimit };
 }
 namespace attention {
-enum { kOut, kLse, kQ, kKv, kLens, kScale, kKeyBits, kValueBits, kGroup, kChannels };
+enum { kOut, kLse, kQ, kKv, kLens, kScale, kWindow, kKeyBits, kValueBits, kGroup, kChannels };
 }
 namespace read {
 enum { kCodesK, kScaleK, kMinK, kCodesV, kScaleV, kMinV, kKv, kKeyBits, kValueBits, kGroup, kChannels };

@@ -33,8 +33,7 @@ __global__ void __launch_bounds__(threads_of(W), 1) attend_split(const __grid_co
   constexpr int R = Stream::R, bringing = 2 * kBringers, all = 32 * (W + bringing);
   static_assert(bringing <= kBringing);
   extern __shared__ __align__(1024) uint8_t shared[];
-  __shared__ float2 states[W][R];
-  __shared__ float grow[R];
+  __shared__ typename Stream::Notes notes;
   __shared__ typename Stream::Barriers barriers[2];
   pdl_release();
   if (threadIdx.x == 0) {
@@ -52,10 +51,10 @@ __global__ void __launch_bounds__(threads_of(W), 1) attend_split(const __grid_co
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
     take_registers<registers_of(W)>();
 #endif
-    Stream stream(a, shared, states, grow, barriers);
+    Stream stream(a, shared, notes, barriers);
     decode_segments<R>(a.decode, [&](int unit, int first_tile, int end_tile, int number) {
       const auto segment = KiviSegment::of<R>(a.decode, unit, first_tile, end_tile);
-      pdl_wait();  // up to here only page tables and lengths were read
+      pdl_wait();  // up to here only what the plan is made from was read
       stream.segment(segment, number);
       named_sync(2, all);
     });

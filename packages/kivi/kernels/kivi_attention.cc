@@ -2,6 +2,7 @@
 //
 //   out, q  [T, Hq, d] in the dtype of kv; lse f32 [T, Hq], natural logarithm, optional
 //   lens    queries of each sequence; of m over n rows query i sees rows up to n - m + i
+//   window  of these, those less than so many positions away (ADR 0017); 0: all
 //   key_bits, value_bits, group, channels  the layout of the encoded rows (kivi_layout.h)
 //
 // Query head h reads kv head floor(h Hk / Hq). Keys and values may stop being encoded at different rows. Encoded numbers
@@ -53,6 +54,10 @@ int attention_check(const accel_call* call) {
   if (lse != nullptr && (!is_f32(lse) || lse->ndim != 2 || lse->shape[0] != total || lse->shape[1] != heads)) {
     return call->fail(call, "ERR_ACCEL_SHAPE", "kivi_attention: lse must be float32 [%lld, %lld].", (long long)total,
                       (long long)heads);
+  }
+  if (call->args[kWindow].i < 0) {
+    return call->fail(call, "ERR_ACCEL_ARGUMENT", "kivi_attention: window must be at least 0, got %lld.",
+                      (long long)call->args[kWindow].i);
   }
   return ACCEL_OK;
 }
@@ -106,6 +111,7 @@ class Runner {
     const int rows = group_ > kMostRows ? group_ : kMostRows;
     const int64_t own = (kernels.workspace_floats(layout_, rows) + rows * stride_ + 31) / 16 * 16;
     float* workspace = scratch<float>(own * call_->threads);
+    find_windows();
     call_->ran(call_, "kivi_attention");
     parallel(call_, items_, 1, [&](int64_t begin, int64_t end, int32_t worker) {
       int64_t at = 0;
@@ -151,6 +157,20 @@ class Runner {
     if (first != nullptr) first[blocks_] = items_;
   }
 
+  // The first row that each query sees, [kv heads, queries].
+  void find_windows() {
+    const int64_t window = call_->args[kWindow].i, queries = call_->args[kQ].tensor->shape[0];
+    if (window == 0) return;
+    windows_ = scratch<int32_t>(queries * kv_.heads);
+    for (int h = 0; h < kv_.heads; ++h) {
+      int32_t* to = windows_ + h * queries;
+      for (int b = 0; b < kv_.sequences; to += lens_[b++]) {
+        const KvHead head(kv_, b, h);
+        head.window_begins(head.rows() - lens_[b], lens_[b], window, to);
+      }
+    }
+  }
+
   int64_t token(const Block& block) const {
     int64_t token = block.first;
     for (int b = 0; b < block.sequence; ++b) token += lens_[b];
@@ -162,6 +182,11 @@ class Runner {
     const int64_t n = kv_.head[block.sequence * kv_.heads + block.head].rows, d = kv_.head_dim;
     const int64_t end = block.parts > 1 && (part + 1) * kSplit < n ? (part + 1) * kSplit : n;
     float* partial = block.parts > 1 ? block.partial + part * rows * stride_ : workspace;
+    const int64_t queries = call_->args[kQ].tensor->shape[0];
+    const int32_t* windows = windows_ == nullptr ? nullptr : windows_ + block.head * queries + token(block);
+    // Rows in front of the window do not matter; blocks of rows are whole.
+    int64_t begin = part * kSplit;
+    if (windows != nullptr && *windows > begin) begin = *windows / kBlockRows * kBlockRows;
     const int64_t element = (token(block) * heads_ + static_cast<int64_t>(block.head) * group_) * d;
     const AttendBlock x = {&kv_,
                            layout_,
@@ -173,7 +198,8 @@ class Runner {
                            heads_ * d,
                            static_cast<float>(call_->args[kScale].f * 1.44269504088896340736),
                            n - lens_[block.sequence] + block.first,
-                           part * kSplit,
+                           windows,
+                           begin,
                            end,
                            partial};
     kernels.attend(x, workspace + most_rows * stride_);
@@ -214,6 +240,7 @@ class Runner {
   const int32_t* lens_;
   const int heads_, group_;
   const int64_t stride_;
+  int32_t* windows_ = nullptr;
   int64_t blocks_ = 0, items_ = 0, floats_ = 0;
 };
 

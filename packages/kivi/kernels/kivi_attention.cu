@@ -9,11 +9,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "accel/window.cuh"
 #include "kivi_attend.cuh"
 
 namespace accel_kivi {
 
-int attention_reference(const accel_call* call, const KiviArguments& a, int64_t queries);
+int attention_reference(const accel_call* call, const KiviArguments& a, int64_t queries, int window);
 
 namespace {
 
@@ -51,6 +52,7 @@ int attention_cuda(const accel_call* call) {
   a.lse = data<float>(call->args[attention::kLse].tensor);
   a.query_heads = static_cast<int>(q->shape[1]);
   a.group = a.query_heads / kv.heads;
+  a.align = 128;  // whole items of any group
   a.causal = true;
   a.scale = static_cast<float>(call->args[attention::kScale].f) * 1.4426950408889634f;
   std::vector<int32_t> begin(lens.size + 1, 0);
@@ -61,11 +63,14 @@ int attention_cuda(const accel_call* call) {
   }
   if (q->shape[0] == 0) return ACCEL_OK;
   a.query_begin = static_cast<const int32_t*>(call->upload(call, begin.data(), begin.size() * sizeof(int32_t)));
-  a.settled = tables_settled(call);
+  const int window = window_of(call->args[attention::kWindow]);
+  const bool fast = supports(call, kv, k.layout);
+  if (fast) a.window_begin = window_begins(call, a.pages, a.query_begin, q->shape[0], window);
+  a.settled = plan_settled(call, a);
 
   k.bf16 = kv.dtype.code == ACCEL_BFLOAT;
-  const int ran = supports(call, kv, k.layout) ? run_fast(call, k, longest * a.group) : unsupported;
-  return ran == unsupported ? attention_reference(call, k, q->shape[0]) : ran;
+  const int ran = fast ? run_fast(call, k, longest * a.group) : unsupported;
+  return ran == unsupported ? attention_reference(call, k, q->shape[0], window) : ran;
 }
 
 }  // namespace accel_kivi

@@ -95,22 +95,26 @@ class KiviRing {
   uint32_t parity_ = 0;
 };
 
-// A share of a unit: rows [begin, full) are in both forms encoded and every query sees them; rows [full, stop) are not, or not
-// all, or only some see them.
+// A share of a unit: rows [all, full) are in both forms encoded and every query sees them, and they begin with a whole item;
+// rows [begin, all), if there is a window, and [full, stop) are not, or not all, or only some see them.
 struct KiviSegment {
   DecodeUnit unit;
   accel_kv_head head;
-  int begin, full, stop;
+  int begin, all, full, stop;
 
   template <int R>
   __device__ static KiviSegment of(const DecodeArguments& a, int unit, int first_tile, int end_tile) {
     KiviSegment s;
     s.unit = decode_unit<R>(a, unit);
     s.head = a.pages.at(s.unit.sequence, s.unit.head);
-    s.begin = first_tile * a.tile;
-    s.stop = min(s.unit.end, end_tile * a.tile);
+    const int start = s.unit.start(a), first = start + first_tile * a.tile;
+    s.stop = min(s.unit.end, start + end_tile * a.tile);
+    s.begin = max(first, s.unit.first & -kBlockRows);
+    // The first row sees fewest of the new rows, the last one fewest of the old ones.
     const int seen = decode_visible(a, s.unit, s.unit.row / a.group).y;
-    s.full = max(s.begin, min(min(s.head.encoded_keys, s.head.encoded_values), min(seen, s.stop)) & ~31);
+    const int hidden = decode_visible(a, s.unit, (s.unit.row + s.unit.rows - 1) / a.group).x;
+    s.all = min(max(first, (hidden + a.align - 1) & -a.align), s.stop);
+    s.full = max(s.all, min(min(s.head.encoded_keys, s.head.encoded_values), min(seen, s.stop)) & ~31);
     return s;
   }
 };
@@ -119,7 +123,7 @@ struct KiviSegment {
 template <int stages>
 __device__ void bring_keys(const KiviArguments& k, const KiviSegment& s, KiviRing<stages>& ring, int own) {
   const KiviPlaces& p = k.places;
-  for (int row = s.begin; row < s.full; row += k.decode.tile) {
+  for (int row = s.all; row < s.full; row += k.decode.tile) {
     const int group = row >> p.group_shift;
     const int end = (min(row + k.decode.tile, s.full) + (1 << p.group_shift) - 1) >> p.group_shift;
     ring.bring(k.decode.pages, k.page_shift, s.head.encoded_key_pages, p.header + group * p.key_item,
@@ -128,7 +132,7 @@ __device__ void bring_keys(const KiviArguments& k, const KiviSegment& s, KiviRin
 }
 template <int stages>
 __device__ void bring_values(const KiviArguments& k, const KiviSegment& s, KiviRing<stages>& ring, int own) {
-  for (int row = s.begin; row < s.full; row += k.decode.tile) {
+  for (int row = s.all; row < s.full; row += k.decode.tile) {
     const int first = row / kBlockRows, end = min(row + k.decode.tile, s.full) / kBlockRows;
     ring.bring(k.decode.pages, k.page_shift, s.head.encoded_value_pages, first * k.places.value_item,
                (end - first) * k.places.value_item, own);

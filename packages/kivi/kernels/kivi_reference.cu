@@ -24,7 +24,8 @@ struct Encoded {
 };
 
 template <class T>
-__global__ void __launch_bounds__(128) attend_plainly(const __grid_constant__ KiviArguments k, int64_t queries) {
+__global__ void __launch_bounds__(128) attend_plainly(const __grid_constant__ KiviArguments k, int64_t queries,
+                                                      int window) {
   pdl_wait();
   const DecodeArguments& a = k.decode;
   const KiviLayout& l = k.layout;
@@ -40,7 +41,7 @@ __global__ void __launch_bounds__(128) attend_plainly(const __grid_constant__ Ki
   const Encoded keys = {a.pages, head.encoded_key_pages}, values = {a.pages, head.encoded_value_pages};
 
   float top = -FLT_MAX, sum = 0, out[per_lane] = {};
-  for (int r = 0; r < end; r++) {
+  for (int r = a.pages.window_begin(head, end - 1, window); r < end; r++) {
     float dot = 0;
     if (r < head.encoded_keys) {
       const int64_t at = k.places.header + static_cast<int64_t>(r / l.group) * l.key_item_bytes();
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(128) attend_plainly(const __grid_constant__ Ki
 
 }  // namespace
 
-int attention_reference(const accel_call* call, const KiviArguments& a, int64_t queries) {
+int attention_reference(const accel_call* call, const KiviArguments& a, int64_t queries, int window) {
   const accel_kv& kv = *call->args[attention::kKv].kv;
   if (kv.head_dim > most_dim) {
     return call->fail(call, "ERR_ACCEL_SHAPE", "kivi_attention: head dimension %d is more than %d", kv.head_dim, most_dim);
@@ -99,7 +100,7 @@ int attention_reference(const accel_call* call, const KiviArguments& a, int64_t 
   return with_float(kv.dtype, [&](auto* e) {
     using T = std::remove_pointer_t<decltype(e)>;
     const auto blocks = static_cast<unsigned>((queries * a.decode.query_heads + 3) / 4);
-    launch_pdl(call, attend_plainly<T>, dim3(blocks), dim3(128), 0, a, queries);
+    launch_pdl(call, attend_plainly<T>, dim3(blocks), dim3(128), 0, a, queries, window);
     call->ran(call, "kivi_attention_reference");
     return launched(call);
   });

@@ -59,11 +59,17 @@ class KiviStream {
     return {barriers[1], shared_address(shared) + stages * warps * most_key_bytes, warps * value_bytes};
   }
 
-  // `states` [warps][R], `grow` [R] and `barriers` [2], of keys and of values: in shared memory.
-  __device__ KiviStream(const KiviArguments& arguments, uint8_t* shared, float2 (*states)[R], float* grow,
-                        Barriers* barriers)
-      : k_(arguments), a_(arguments.decode), p_(arguments.places), shared_(shared), states_(states), growth_(grow),
-        lane_(threadIdx.x % 32), warp_(threadIdx.x / 32), g_(lane_ / 4), t_(lane_ % 4), own_(shared + warp_ * plain_bytes),
+  // What the workers share besides, and what they would otherwise keep in registers through the loop.
+  struct Notes {
+    float2 states[W][R];
+    float grow[R];        // what makes a product a logit in base 2
+    int begins[R];        // the first key that a row sees
+    int edge, all;        // rows [edge, all) of the segment lie on the edge of the window
+  };
+
+  // `notes` and `barriers` [2], of keys and of values: in shared memory.
+  __device__ KiviStream(const KiviArguments& arguments, uint8_t* shared, Notes& notes, Barriers* barriers)
+      : k_(arguments), a_(arguments.decode), p_(arguments.places), shared_(shared), notes_(notes), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32), g_(lane_ / 4), t_(lane_ % 4), own_(shared + warp_ * plain_bytes),
         own_address_(shared_address(own_)), queries_(reinterpret_cast<uint32_t*>(shared + work_bytes)),
         keys_(key_ring(shared, barriers)), values_(value_ring(shared, barriers)) {}
 
@@ -72,17 +78,26 @@ class KiviStream {
     head_ = s.head;
     stop_ = s.stop;
     share_queries();
+    if (threadIdx.x < R) {
+      const int row = min(static_cast<int>(threadIdx.x), unit_.rows - 1);
+      notes_.begins[threadIdx.x] = decode_visible(a_, unit_, (unit_.row + row) / a_.group).x;
+    }
+    if (threadIdx.x == 0) {
+      notes_.edge = s.begin;
+      notes_.all = s.all;
+    }
     sums_.reset();
     workers_sync();  // the queries are there
     load_bounds();
-    consume(s.begin, s.full);
+    consume(s.all, s.full);
     sums_.template to_values<VB>(p_.group_shift);
     workers_sync();  // the tail takes the place of the stages
-    // Blocks of 16 rows go round the warps.
+    // Blocks of 16 rows go round the warps, those of the window's edge first.
+    const int begin = notes_.edge, edge = (notes_.all - begin + 15) / 16, blocks = edge + (stop_ - s.full + 15) / 16;
 #pragma unroll 1
-    for (int key = s.full + warp_ * 16; key < stop_; key += warps * 16) tail(key);
+    for (int i = warp_; i < blocks; i += warps) tail(i < edge ? begin + i * 16 : s.full + (i - edge) * 16, i < edge);
     workers_sync();
-    sums_.join(a_, number, unit_, states_, shared_, Sums::join_bytes);
+    sums_.join(a_, number, unit_, notes_.states, shared_, Sums::join_bytes);
 #if __CUDA_ARCH__ >= 900
     bulk_copy_fence();
 #endif
@@ -143,7 +158,7 @@ class KiviStream {
         const int right = c % 16 < 8 ? 1 : KeyCodes<KB>::right;
         to[i * 32 + c % 8 / 2 * 8 + c % 16 / 8 * 4 + c % 32 / 16 * 2 + c % 2] = __float2half_rn(ldexpf(x[i], -exponent) / right);
       }
-      if (lane_ == 0) growth_[row] = ldexpf(a_.scale, exponent);
+      if (lane_ == 0) notes_.grow[row] = ldexpf(a_.scale, exponent);
     }
   }
   __device__ void load_bounds() {
@@ -152,7 +167,7 @@ class KiviStream {
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         const int row = n * 8 + t_ * 2 + i;
-        grow_[n][i] = growth_[row];
+        grow_[n][i] = notes_.grow[row];
         last_[n][i] = decode_visible(a_, unit_, (unit_.row + min(row, unit_.rows - 1)) / a_.group).y;
       }
     }
@@ -303,9 +318,9 @@ class KiviStream {
     }
   }
 
-  // ---- 16 rows of which keys or values, or some, are plain
+  // ---- 16 rows of which keys or values, or some, are plain, or which lie on the edge of the window
 
-  __device__ void tail(int first) {
+  __device__ void tail(int first, bool on_edge) {
     constexpr int values_at = 16 * row_bytes, item_at = 2 * values_at;
     const bool packed_keys = first < head_.encoded_keys, packed_values = first < head_.encoded_values;
     if (packed_keys) {
@@ -331,12 +346,25 @@ class KiviStream {
         if (key >= min(last_[n][e % 2], stop_)) s[0][n][e] = -INFINITY;
       }
     }
+    if (on_edge) hide_old(first, s[0]);
     sums_.weigh(s);
     plain_values(own_address_ + values_at, s[0]);
     if (packed_values) encoded_values(own_ + item_at, first, s[0]);
     __syncwarp();  // the next rows take the place of these
   }
 
+  // Takes the logits of keys that lie before their rows' windows out.
+  __device__ void hide_old(int first, float (&s)[N][4]) const {
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const int begin = notes_.begins[n * 8 + t_ * 2 + i];
+        if (first + g_ < begin) s[n][i] = -INFINITY;
+        if (first + g_ + 8 < begin) s[n][i + 2] = -INFINITY;
+      }
+    }
+  }
   __device__ void arrived() const {
     cp_async_commit();
     cp_async_wait<0>();
@@ -425,8 +453,7 @@ class KiviStream {
   const DecodeArguments& a_;
   const KiviPlaces& p_;
   uint8_t* shared_;
-  float2 (*states_)[R];
-  float* growth_;  // [R] what makes a product a logit in base 2
+  Notes& notes_;
   int lane_, warp_, g_, t_;
   uint8_t* own_;
   uint32_t own_address_;
@@ -434,7 +461,7 @@ class KiviStream {
   DecodeUnit unit_;
   accel_kv_head head_;
   int stop_;  // keys of this segment end here
-  float grow_[N][2];  // growth_ of rows 2t, 2t + 1
+  float grow_[N][2];  // notes_.grow of rows 2t, 2t + 1
   int last_[N][2];    // keys that these rows see end here
   Sums sums_;
   Ring keys_, values_;

@@ -17,6 +17,7 @@ struct AttendBlock {
   int64_t q_stride;   // elements between queries
   float scale;        // softmax scale times log2(e): logits are kept in base 2
   int64_t last;       // newest row that the first query sees
+  const int32_t* windows;  // oldest row that each query sees; null: all
   int64_t begin, end;
   float* partial;     // by packed row: largest logit, sum of 2^(logit - largest), and head_dim channels weighted so
 };

@@ -293,11 +293,13 @@ class Attend {
     float* p = p_ + r * kTileRows;
     int64_t count = b_.last + r / b_.group + 1 - tile;
     if (count > b_.end - tile) count = b_.end - tile;
+    const int64_t hidden = b_.windows == nullptr ? 0 : b_.windows[r / b_.group] - tile;
     factor_[r] = 1;
-    if (count <= 0) {
+    if (count <= 0 || hidden >= count || hidden >= kTileRows) {
       memset(p, 0, kTileRows * sizeof(float));
       return;
     }
+    for (int64_t j = 0; j < hidden; ++j) p[j] = -INFINITY;
     for (int64_t j = count; j < kTileRows; ++j) p[j] = -INFINITY;
     float x[kTileRows];
     memcpy(x, p, sizeof x);

@@ -41,10 +41,10 @@ export function kiviEncode({ stream, kv, keys, values }: EncodeCall, layout: Kiv
 
 /** Causal attention over packed and plain rows: the op of `kernels/kivi_attention.cc`. Enqueues and returns. */
 export function kiviAttention(
-  { stream, out, lse, q, kv, lens, scale }: EncodedAttendCall,
+  { stream, out, lse, q, kv, lens, scale, window }: EncodedAttendCall,
   layout: KiviLayout,
 ): void {
-  stream.run(op('kivi_attention'), out, lse, q, kv, lens, scale, ...numbers(layout));
+  stream.run(op('kivi_attention'), out, lse, q, kv, lens, scale, window, ...numbers(layout));
 }
 
 /** Where {@link kiviRead} writes; what is missing is not written. */

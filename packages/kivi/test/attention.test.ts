@@ -42,6 +42,24 @@ function someChannels(kvHeads: number, dim: number, share: number, seed: number)
   });
 }
 
+/** `gone` of the first `rows` rows leave, others in each head. */
+function leave(kivis: KiviCache, rows: number, gone: number, seed: number): void {
+  const { device, kv, heads } = kivis.cache;
+  const kept = Array.from({ length: heads }, (_, head) => {
+    const order = generated(seed + head + 50, rows);
+    return Array.from(order.keys())
+      .sort((a, b) => (order[a] ?? 0) - (order[b] ?? 0))
+      .slice(gone)
+      .sort((a, b) => a - b);
+  });
+  using index = Tensor.from(device, Int32Array.from(kept.flat()), [heads, rows - gone]);
+  kv.compact(
+    0,
+    index,
+    kept.map(({ length }) => length),
+  );
+}
+
 describeDevices('kivi_attention', (device) => {
   /** Packs n - m rows or more, appends the rest, and compares the attention of the last m. Gives the kernels that ran. */
   const check = async (
@@ -52,6 +70,7 @@ describeDevices('kivi_attention', (device) => {
     rows: number,
     queries: number,
     seed: number,
+    { window, gone = 0 }: { readonly window?: number; readonly gone?: number } = {},
   ): Promise<string[]> => {
     const { heads, kvHeads, dim, dtype = 'float32' } = shape;
     const [keyBits, valueBits] = bits;
@@ -62,12 +81,20 @@ describeDevices('kivi_attention', (device) => {
     const split = (rows - queries) * kvHeads * dim;
     if (split > 0) {
       kivis.append(k.subarray(0, split), v.subarray(0, split));
+      if (gone > 0) leave(kivis, rows - queries, gone, seed);
       kivis.encode();
     }
-    kivis.append(k.subarray(split), v.subarray(split));
+    kivis.cache.append(k.subarray(split), v.subarray(split), rows - queries);
     const [keys = 0, , values = 0] = kivis.lengths;
-    const got = await kivis.attend(q);
-    const want = expected(shape, q, headsOf(shape, k, v, [keys, values]), kivis.layout);
+    const got = await kivis.attend(q, window);
+    const positions = await kivis.cache.positions();
+    const held = headsOf(shape, k, v, [keys, values]).map((head, i) => {
+      const pick = (of: number[][]): number[][] =>
+        (positions[i] ?? []).map((row) => of[row] as number[]);
+      const own = { positions: positions[i] ?? [] };
+      return { ...head, keys: pick(head.keys), values: pick(head.values), ...own };
+    });
+    const want = expected(shape, q, held, kivis.layout, window);
     expectClose(got.out, want.out, TOLERANCES[dtype as 'float32'], 'out');
     expectClose(got.lse, want.lse, { abs: dtype === 'float32' ? 1e-4 : 1e-2, rel: 1e-4 }, 'lse');
     return Object.keys(kivis.cache.stream.kernels());
@@ -130,6 +157,53 @@ describeDevices('kivi_attention', (device) => {
       { numRuns: 20 },
     ),
   );
+
+  it('sees a sliding window of positions, also where rows have left', { timeout: 120_000 }, () =>
+    fc.assert(
+      fc.asyncProperty(
+        tensorCores,
+        fc.constantFrom('float32', 'as drawn'),
+        fc.oneof(fc.constantFrom(1, 2, 128, 100_000), fc.integer({ min: 1, max: 600 })),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        async (given, format, window, share) => {
+          const { kvHeads, share: group, dim, bits, blocks, left, seed, pageRows, queries } = given;
+          const dtype = format === 'float32' ? format : given.dtype;
+          const rows = Math.max(given.rows, queries);
+          const shape: KiviShape = {
+            heads: kvHeads * group,
+            kvHeads,
+            dim,
+            dtype,
+            positions: 'stored',
+            pageBytes: (dtype === 'float32' ? 4 : 2) * pageRows * dim,
+            kept: left === undefined ? undefined : someChannels(kvHeads, dim, left, seed),
+          };
+          // A list of channels is made before rows could leave.
+          const most = left === undefined ? Math.max(0, rows - queries - 1) : 0;
+          const gone = Math.round(share * most);
+          const more = { window, gone };
+          await check(
+            shape,
+            [bits, bits],
+            given.group,
+            given.group * blocks,
+            rows,
+            queries,
+            seed,
+            more,
+          );
+        },
+      ),
+      { numRuns: 40 },
+    ),
+  );
+
+  it('sees a sliding window over parts of a long cache', async () => {
+    const shape = { heads: 4, kvHeads: 1, dim: 32, positions: 'stored' } as const;
+    for (const window of [1, 700, 1100, 2400])
+      await check(shape, [2, 2], 32, 128, 3100, 1, 7, { window, gone: 500 });
+    await check(shape, [4, 4], 32, 128, 2500, 9, 8, { window: 1300 });
+  });
 
   it('joins parts of a long cache', async () => {
     await check({ heads: 4, kvHeads: 1, dim: 32 }, [2, 2], 32, 128, 3100, 1, 7);
@@ -214,7 +288,8 @@ describeDevices('kivi_attention', (device) => {
         using lse = Tensor.empty(cache.device, 'float32', [total, shape.heads]);
         const scale = 1 / Math.sqrt(shape.dim);
         const kv = kvBatch(batch, 0);
-        format.attend({ stream, out, lse, q: query, kv, lens: Int32Array.from(counts), scale });
+        const lens = Int32Array.from(counts);
+        format.attend({ stream, out, lse, q: query, kv, lens, scale, window: 0 });
         const read = [
           (await out.read(stream)) as Float32Array,
           (await lse.read(stream)) as Float32Array,
@@ -257,17 +332,20 @@ describeDevices('kivi_attention', (device) => {
     using kivis = new KiviCache(device, { heads: 2, kvHeads: 2, dim: 32 }, { residual: 32 });
     const { cache, format } = kivis;
     kivis.append(new Float32Array(64), new Float32Array(64));
-    const call = (shape: number[], lens: number[], outShape = shape): (() => void) => {
+    const call = (shape: number[], lens: number[], outShape = shape, window = 0): (() => void) => {
       return () => {
         using q = cache.empty(shape);
         using out = cache.empty(outShape);
         const { stream, kv } = cache;
-        const more = { lens: Int32Array.from(lens), scale: 1 };
+        const more = { lens: Int32Array.from(lens), scale: 1, window };
         format.attend({ stream, out, lse: null, q, kv: kv.kv(0), ...more });
       };
     };
     expect(call([1, 3, 32], [1])).toThrow(errorWith('ERR_ACCEL_SHAPE', 'multiple'));
     expect(call([1, 2, 32], [1], [1, 4, 32])).toThrow(errorWith('ERR_ACCEL_SHAPE'));
+    expect(call([1, 2, 32], [1], [1, 2, 32], -1)).toThrow(
+      errorWith('ERR_ACCEL_ARGUMENT', 'window'),
+    );
     expect(call([2, 2, 32], [2])).toThrow(errorWith('ERR_ACCEL_ARGUMENT', 'rows'));
     expect(call([1, 2, 32], [1, 0])).toThrow(errorWith('ERR_ACCEL_SHAPE', 'lens'));
   });

@@ -99,8 +99,8 @@ export class KiviCache implements Disposable {
     });
   }
 
-  /** Attention of the newest rows. @param q `[m, heads, dim]` */
-  async attend(q: Float32Array): Promise<{ out: Float32Array; lse: Float32Array }> {
+  /** Attention of the newest rows. @param q `[m, heads, dim]` @param window in positions; 0: no limit */
+  async attend(q: Float32Array, window = 0): Promise<{ out: Float32Array; lse: Float32Array }> {
     const { cache, shape } = this;
     const { heads, dim } = shape;
     const m = q.length / (heads * dim);
@@ -115,6 +115,7 @@ export class KiviCache implements Disposable {
       kv: cache.kv.kv(0),
       lens: Int32Array.of(m),
       scale: 1 / Math.sqrt(dim),
+      window,
     });
     return {
       out: await readFloats(out, cache.stream),

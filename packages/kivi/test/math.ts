@@ -51,20 +51,27 @@ function packValues(rows: Rows, count: number, group: number, bits: Bits): Rows 
   });
 }
 
-/** Causal attention of the last m rows over all of one head, in float64. @param queries `[m][channel]` */
+/**
+ * Causal attention of the last m rows over all of one head, in float64.
+ * @param queries `[m][channel]`
+ * @param reach what query rows see besides: rows whose positions are less than `window` behind theirs
+ */
 export function attention(
   queries: Rows,
   keys: Rows,
   values: Rows,
+  reach?: { readonly positions: readonly number[]; readonly window: number },
 ): { out: number[][]; lse: number[] } {
   const out: number[][] = [];
   const lse: number[] = [];
   for (const [i, query] of queries.entries()) {
     const seen = keys.length - queries.length + i + 1;
     const scale = 1 / Math.sqrt(query.length);
-    const logits = keys
-      .slice(0, seen)
-      .map((key) => scale * key.reduce((sum, x, c) => sum + x * (query[c] ?? NaN), 0));
+    const logits = keys.slice(0, seen).map((key, j) => {
+      const { positions = [], window = Infinity } = reach ?? {};
+      if ((positions[seen - 1] ?? 0) - (positions[j] ?? 0) >= window) return -Infinity;
+      return scale * key.reduce((sum, x, c) => sum + x * (query[c] ?? NaN), 0);
+    });
     const top = Math.max(...logits);
     const weights = logits.map((x) => Math.exp(x - top));
     const total = weights.reduce((a, b) => a + b, 0);
@@ -86,6 +93,8 @@ export interface Head {
   readonly packed: readonly [number, number];
   /** Channels that packed keys keep. Default all. */
   readonly kept?: readonly number[] | undefined;
+  /** Original positions of the rows. Default: their numbers. */
+  readonly positions?: readonly number[];
 }
 
 /** Heads of `[rows, kvHeads, dim]` as a cache holds them, with so many packed keys and values. */
@@ -109,17 +118,22 @@ export function expected(
   q: Float32Array,
   rows: readonly Head[],
   { keyBits, valueBits, group }: Pick<KiviLayout, 'keyBits' | 'valueBits' | 'group'>,
+  window = Infinity,
 ): { out: Float32Array; lse: Float32Array } {
   const m = q.length / (heads * dim);
   const out = new Float32Array(q.length);
   const lse = new Float32Array(m * heads);
-  const unpacked = rows.map(({ keys, values, packed, kept }) => ({
+  const unpacked = rows.map(({ keys, values, packed, kept, positions }) => ({
     keys: packKeys(keys, packed[0], group, keyBits, kept),
     values: packValues(values, packed[1], group, valueBits),
+    positions: positions ?? [...keys.keys()],
   }));
   for (let head = 0; head < heads; head++) {
-    const { keys, values } = unpacked[Math.floor((head * kvHeads) / heads)] as Head;
-    const got = attention(rowsOf(stored(q, dtype), heads, dim, head), keys, values);
+    const { keys, values, positions } = unpacked[
+      Math.floor((head * kvHeads) / heads)
+    ] as (typeof unpacked)[number];
+    const own = rowsOf(stored(q, dtype), heads, dim, head);
+    const got = attention(own, keys, values, { positions, window });
     for (let i = 0; i < m; i++) {
       out.set(got.out[i] ?? [], (i * heads + head) * dim);
       lse[i * heads + head] = got.lse[i] ?? NaN;

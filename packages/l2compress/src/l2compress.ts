@@ -1,7 +1,13 @@
 import { AccelError, freezePart } from '@accel/core';
-import type { OptionOf, PartSetup, SelectPart } from '@accel/core';
+import type { LayerForecast, OptionOf, PartSetup, PromptOutline, SelectPart } from '@accel/core';
 import { PromptSelector, StepSelector } from './selector.js';
-import { settingsFrom, type L2compressOptions, type L2compressSettings } from './settings.js';
+import {
+  capacityOf,
+  idleRows,
+  settingsFrom,
+  type L2compressOptions,
+  type L2compressSettings,
+} from './settings.js';
 
 /** The part that {@link l2compress} returns, with what its options `O` say about when it evicts, and in which turns. */
 export interface L2compressPart<O extends L2compressOptions = L2compressOptions> extends SelectPart<
@@ -38,6 +44,7 @@ export function l2compress<const O extends L2compressOptions = object>(
     evicts: settings.evicts,
     turns: settings.turns,
     options: settings,
+    forecast: (prompt, layer) => forecast(settings, prompt, layer),
     create: (setup) => select(setup, settings),
   } satisfies SelectPart<'l2compress', never>);
   // What the conditional types say is what the settings were read from.
@@ -59,4 +66,20 @@ function select(setup: PartSetup, settings: L2compressSettings): PromptSelector 
   return settings.evicts === 'everyStep'
     ? new StepSelector(setup, settings)
     : new PromptSelector(setup, settings);
+}
+
+function forecast(
+  settings: L2compressSettings,
+  { tokens }: PromptOutline,
+  layer: number,
+): LayerForecast {
+  const { sink, recent, skipLayers, pruneAfter, evicts } = settings;
+  const window = sink + recent;
+  if (skipLayers.includes(layer)) return { rows: tokens, capacity: { rows: tokens, window } };
+  const rows = capacityOf(settings, tokens);
+  return {
+    rows: tokens < pruneAfter ? tokens : rows,
+    capacity: { rows, window },
+    ...(evicts === 'everyStep' && { decode: { rows: idleRows(settings), recent } }),
+  };
 }

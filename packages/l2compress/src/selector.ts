@@ -1,7 +1,6 @@
 import {
   keepBest,
   removeRow,
-  resolveBudget,
   unmerged,
   type LayerEnd,
   type PartSetup,
@@ -10,7 +9,7 @@ import {
 } from '@accel/core';
 import { Tensor } from '@accel/kernels';
 import { l2compressScores, l2compressVictim } from './norms.js';
-import type { L2compressSettings } from './settings.js';
+import { capacityOf, idleRows, type L2compressSettings } from './settings.js';
 
 /** L2Compress on one sequence, at the end of prompts. It remembers nothing: norms are those of the keys in the cache. */
 export class PromptSelector implements Selector {
@@ -31,14 +30,8 @@ export class PromptSelector implements Selector {
     };
   }
 
-  /** A share that is rounded up keeps everything of a few rows. */
   get idleRows(): number {
-    const { budget, sink, recent, pruneAfter } = this.settings;
-    const few =
-      'tokens' in budget
-        ? budget.tokens
-        : Math.max(Math.ceil(1 / (1 - budget.keep)), sink + recent + 1);
-    return Math.max(few, pruneAfter - 1);
+    return idleRows(this.settings);
   }
 
   prefillEnd(end: LayerEnd): void {
@@ -57,12 +50,9 @@ export class PromptSelector implements Selector {
     return !skipLayers.includes(layer) && (turn === 0 || turns === 'every') && rows >= pruneAfter;
   }
 
-  /** Rows to keep; a share never goes below what is protected and one row more. */
+  /** Rows to keep. */
   protected capacity({ rows, seen }: LayerEnd): number {
-    const { budget, rounding, sink, recent, evicts } = this.settings;
-    if ('tokens' in budget) return budget.tokens;
-    const kept = resolveBudget(budget, evicts === 'everyStep' ? rows : seen, rounding);
-    return Math.max(kept, sink + recent + 1);
+    return capacityOf(this.settings, this.settings.evicts === 'everyStep' ? rows : seen);
   }
 
   protected score({ layer, kv, rows, stream }: LayerEnd): Tensor {

@@ -1,4 +1,5 @@
-import { AccelError, budget, parseOptions, type Budget, type OptionsReader } from '@accel/core';
+import { AccelError, budget, parseOptions, resolveBudget } from '@accel/core';
+import type { Budget, OptionsReader } from '@accel/core';
 import { z } from 'zod';
 
 /** Options of `l2compress`. */
@@ -95,4 +96,20 @@ export function settingsFrom(options: unknown): L2compressSettings {
     budget: budget(parsed.budget as Budget, limits),
     turns: turns ?? (evicts === 'everyStep' ? 'every' : 'first'),
   };
+}
+
+/** Rows to keep of `rows`; a share never goes below what is protected and one row more. */
+export function capacityOf(settings: L2compressSettings, rows: number): number {
+  const { budget, rounding, sink, recent } = settings;
+  if ('tokens' in budget) return budget.tokens;
+  return Math.max(resolveBudget(budget, rows, rounding), sink + recent + 1);
+}
+
+/** Rows up to which nothing leaves: a share that is rounded up keeps everything of a few rows. */
+export function idleRows({ budget, sink, recent, pruneAfter }: L2compressSettings): number {
+  const few =
+    'tokens' in budget
+      ? budget.tokens
+      : Math.max(Math.ceil(1 / (1 - budget.keep)), sink + recent + 1);
+  return Math.max(few, pruneAfter - 1);
 }

@@ -1,5 +1,6 @@
 import { freezePart, type BudgetPart } from '@accel/core';
 import { PyramidAllocator } from './allocator.js';
+import { forecastShares } from './forecast.js';
 import { settingsFrom, type PyramidkvOptions } from './settings.js';
 
 /** The part that {@link pyramidkv} returns. */
@@ -23,6 +24,7 @@ export function pyramidkv(options: PyramidkvOptions = {}): PyramidkvPart {
     provides: [],
     lossy: true,
     options: settings,
+    forecast: ({ tokens }, capacities) => forecastShares(settings, tokens, capacities),
     create: ({ spec }) => new PyramidAllocator(spec.layers, settings),
   } satisfies PyramidkvPart);
 }

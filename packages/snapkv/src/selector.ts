@@ -1,14 +1,7 @@
-import {
-  keepBest,
-  resolveBudget,
-  type LayerEnd,
-  type PartSetup,
-  type Ranking,
-  type Selector,
-} from '@accel/core';
+import { keepBest, type LayerEnd, type PartSetup, type Ranking, type Selector } from '@accel/core';
 import { ops, Tensor } from '@accel/kernels';
 import { snapkvPool } from './pool.js';
-import type { SnapkvSettings } from './settings.js';
+import { capacityOf, type SnapkvSettings } from './settings.js';
 
 /** SnapKV on one sequence. It remembers nothing: each decision is made from the layer at hand. */
 export class SnapkvSelector implements Selector {
@@ -49,15 +42,12 @@ export class SnapkvSelector implements Selector {
     return turn === 0 || this.#settings.turns === 'every';
   }
 
-  /** Rows to keep. A share of a short prompt never goes below the window and one row more. */
   #capacity({ seen }: LayerEnd): number {
-    const { budget, observe } = this.#settings;
-    if ('tokens' in budget) return budget.tokens;
-    return Math.max(resolveBudget(budget, seen), observe + 1);
+    return capacityOf(this.#settings, seen);
   }
 
   /** Votes, pooled over neighbouring rows: one op each. */
-  #score({ layer, kv, rows, queries, scale, stream }: LayerEnd): Tensor {
+  #score({ layer, kv, rows, queries, scale, slidingWindow, stream }: LayerEnd): Tensor {
     if (queries === undefined)
       throw new Error('the engine observes as many queries as the part asks for');
     const { device, spec } = this.#setup;
@@ -66,7 +56,8 @@ export class SnapkvSelector implements Selector {
     const prefix = rows - (queries.shape[0] ?? 0);
     using votes = Tensor.empty(device, 'float32', [spec.kvHeads, rows]);
     const pooled = Tensor.empty(device, 'float32', [spec.kvHeads, rows]);
-    ops.observeScores(stream, votes, queries, kv.kv(layer), { scale, reduce: groupReduce });
+    const options = { scale, reduce: groupReduce, window: slidingWindow };
+    ops.observeScores(stream, votes, queries, kv.kv(layer), options);
     snapkvPool(stream, pooled, votes, prefix, pool);
     return pooled;
   }

@@ -1,4 +1,5 @@
-import { budget, parseOptions, type Budget, type OptionsReader } from '@accel/core';
+import { budget, parseOptions, resolveBudget } from '@accel/core';
+import type { Budget, OptionsReader } from '@accel/core';
 import { z } from 'zod';
 import type { Pool } from './pool.js';
 
@@ -76,4 +77,9 @@ export function settingsFrom(options: unknown): SnapkvSettings {
       reason: `the observation window of ${observe} and one row that is chosen`,
     }),
   };
+}
+
+/** Rows to keep of a stream of `seen` tokens. A share of a short prompt never goes below the window and one row more. */
+export function capacityOf({ budget: rows, observe }: SnapkvSettings, seen: number): number {
+  return 'tokens' in rows ? rows.tokens : Math.max(resolveBudget(rows, seen), observe + 1);
 }

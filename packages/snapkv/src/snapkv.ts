@@ -1,6 +1,6 @@
 import { freezePart, type OptionOf, type SelectPart } from '@accel/core';
 import { SnapkvSelector } from './selector.js';
-import { settingsFrom, type SnapkvOptions } from './settings.js';
+import { capacityOf, settingsFrom, type SnapkvOptions } from './settings.js';
 
 /** The part that {@link snapkv} returns, with what its options `O` say about later turns. */
 export interface SnapkvPart<O extends SnapkvOptions = SnapkvOptions> extends SelectPart<
@@ -33,6 +33,10 @@ export function snapkv<const O extends SnapkvOptions = object>(options?: O): Sna
     turns: settings.turns,
     observe: settings.observe,
     options: settings,
+    forecast: ({ tokens }) => {
+      const rows = capacityOf(settings, tokens);
+      return { rows, capacity: { rows, window: Math.min(settings.observe, tokens) } };
+    },
     create: (setup) => new SnapkvSelector(setup, settings),
   } satisfies SnapkvPart);
   // What the conditional type says is what the settings were read from.

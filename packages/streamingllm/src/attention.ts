@@ -29,8 +29,11 @@ export class SinkAttention implements Disposable {
   }
 
   /**
-   * Fills `call.out` and, when it is asked for, `call.lse`.
-   * @throws AccelError `ERR_ACCEL_POLICY` when the log-sum-exp is asked for and queries do not see all rows before them
+   * Fills `call.out` and, when it is asked for, `call.lse`. A sliding window of the model (`call.window`) limits the
+   * distance at which rows are used: the original one, or with `cacheRelative` that inside the cache, where sinks are at
+   * most S + R back however long the stream is.
+   * @throws AccelError `ERR_ACCEL_POLICY` when the log-sum-exp is asked for and queries do not see all rows before them,
+   * or when the model's window ends among the sinks of a banded prompt
    */
   run(call: AttendCall, window: Window): void {
     const { out, lse, q, kv, layer, rows, m, firstPosition, scale, stream } = call;
@@ -40,13 +43,18 @@ export class SinkAttention implements Disposable {
     const limited = this.#settings.banded && rows > window.sink + window.recent + 1;
     const dropped = firstPosition - (rows - m);
     const moved = this.#settings.positions === 'cacheRelative' && (dropped > 0 || limited);
-    const band = limited ? { ...causal, window: window.recent + 1 } : causal;
+    // Without the sinks, rows are without holes: distances in rows, in positions and inside the cache are the same.
+    const band = {
+      ...causal,
+      window: limited ? narrower(window.recent + 1, call.window) : call.window,
+    };
     if (limited && lse !== null) throw uncounted();
     if (!(limited || moved) || window.sink === 0) {
       ops.attention(stream, out, lse, q, kv.kv(layer), lens, band);
       if (lse !== null) call.attended(q, 0, rows);
       return;
     }
+    const reach = moved ? sinkReach(window, call.window, dropped, limited) : call.window;
     const { sinks, near } = this.#reserve(m);
     const sinkQuery = moved ? this.#turn(call, window, limited) : q;
     const border = Math.min(window.sink, rows);
@@ -54,12 +62,13 @@ export class SinkAttention implements Disposable {
     const nearRows = Int32Array.of(border, rows);
     ops.attention(stream, sinks.out, sinks.lse, sinkQuery, kv.kv(layer), lens, {
       ...causal,
+      window: reach,
       ranges: sinkRows,
     });
     ops.attention(stream, near.out, near.lse, q, kv.kv(layer), lens, { ...band, ranges: nearRows });
     streamingllmMerge(stream, out, lse, sinks, near);
     if (lse === null) return;
-    call.attended(sinkQuery, 0, border);
+    call.attended(sinkQuery, 0, border, reach);
     call.attended(q, border, rows);
   }
 
@@ -155,6 +164,32 @@ export function assertFixedRotation(spec: ModelSpec): void {
   const problem = rotationProblem(spec);
   if (problem === undefined) return;
   throw new AccelError('ERR_ACCEL_POLICY', `StreamingLLM and ${spec.name}: ${problem}.`);
+}
+
+/** The narrower of two windows, the second of which may be none. */
+function narrower(a: number, b: number): number {
+  return b === 0 ? a : Math.min(a, b);
+}
+
+/**
+ * The model's window for queries that use sinks at their place in the cache, as one of original positions. Sinks have the
+ * positions 0, 1, …, so each is `dropped` nearer inside the cache than it was originally. In a banded prompt none is ever
+ * further than S + R: either the window goes that far, or late tokens see no sink at all.
+ */
+function sinkReach(stream: Window, window: number, dropped: number, limited: boolean): number {
+  if (window === 0) return 0;
+  if (limited && stream.recent < window) {
+    if (stream.sink + stream.recent < window) return 0;
+    throw halfSeen(stream, window);
+  }
+  return window + dropped;
+}
+
+function halfSeen({ sink, recent }: Window, window: number): AccelError {
+  return new AccelError(
+    'ERR_ACCEL_POLICY',
+    `StreamingLLM: the model's sliding window of ${String(window)} positions ends among the ${String(sink)} sinks of a stream with ${String(recent)} recent rows, which prefill "banded" cannot do. Use sink + recent below ${String(window)}, or prefill "dense".`,
+  );
 }
 
 function uncounted(): AccelError {

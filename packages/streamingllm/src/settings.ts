@@ -86,6 +86,8 @@ export function settingsFrom(options: unknown): StreamingllmSettings {
  * The window for a stream that begins with a prompt of `tokens`; a small share still leaves one recent row.
  * @returns undefined when it depends on the prompt and there is none yet
  */
+export function windowOf(settings: StreamingllmSettings, tokens: number): Window;
+export function windowOf(settings: StreamingllmSettings, tokens?: number): Window | undefined;
 export function windowOf(settings: StreamingllmSettings, tokens?: number): Window | undefined {
   const { sink } = settings;
   if ('recent' in settings) return { sink, recent: settings.recent };

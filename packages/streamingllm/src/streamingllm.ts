@@ -1,6 +1,7 @@
 import { freezePart, parseSaved } from '@accel/core';
 import type { JsonObject, OptionOf, PartSetup, SelectPart } from '@accel/core';
 import { assertFixedRotation } from './attention.js';
+import { forecast, scratchBytes } from './forecast.js';
 import { windowSchema, type Window } from './rules.js';
 import { StreamSelector, WindowSelector } from './selector.js';
 import {
@@ -48,6 +49,8 @@ export function streamingllm<const O extends StreamingllmOptions = object>(
     evicts: settings.trim === 'token' ? 'everyStep' : 'prefillEnd',
     turns: settings.trim === 'turn' ? 'every' : 'first',
     options: settings as unknown as JsonObject,
+    forecast: (prompt) => forecast(settings, prompt),
+    scratchBytes: (prompt) => scratchBytes(settings, prompt),
     create: (setup, saved) =>
       select(setup, settings, parseSaved(reader.title, windowSchema, saved)),
   } satisfies SelectPart<'streamingllm', never>);

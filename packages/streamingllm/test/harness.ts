@@ -12,6 +12,8 @@ export interface StreamShape {
   readonly base?: number;
   /** Numbers that follow every row. Default 0. */
   readonly tallies?: number;
+  /** Sliding window of the model. Default none. */
+  readonly window?: number;
 }
 
 /**
@@ -26,7 +28,8 @@ export class StreamHarness implements Disposable {
   /** Position of the next token. A test may move it to place the rest of the stream somewhere else. */
   seen = 0;
   /** What a part that counts attention is told: with which queries rows `[begin, end)` were attended. */
-  attended: ((q: Tensor, lse: Tensor, begin: number, end: number) => void) | undefined;
+  attended:
+    ((q: Tensor, lse: Tensor, begin: number, end: number, window: number) => void) | undefined;
   #turn = 0;
 
   constructor(device: string, shape: StreamShape, options: StreamingllmOptions) {
@@ -83,6 +86,7 @@ export class StreamHarness implements Disposable {
     ops.rope(stream, key, table, false);
     kv.reserve(0, m);
     ops.kvAppend(stream, kv.kv(0), key, value, where, Int32Array.of(m));
+    const limit = this.#shape.window ?? 0;
     const call = {
       layer: 0,
       phase: m === 1 ? ('decode' as const) : ('prefill' as const),
@@ -94,14 +98,16 @@ export class StreamHarness implements Disposable {
       m,
       firstPosition: this.seen,
       scale: 1 / Math.sqrt(dim),
+      window: limit,
       stream,
-      attended: (rotated: Tensor, begin: number, end: number) =>
-        attended?.(rotated, lse, begin, end),
+      attended: (rotated: Tensor, begin: number, end: number, window = limit) =>
+        attended?.(rotated, lse, begin, end, window),
     };
     if (this.#selector.attend === undefined) {
       ops.attention(stream, out, null, query, kv.kv(0), Int32Array.of(m), {
         scale: call.scale,
         causal: true,
+        window: limit,
       });
     } else {
       this.#selector.attend(call);

@@ -45,7 +45,7 @@ function indexRules(golden: GoldenCase): void {
     const ratios = golden.doubles('ratio');
     const got = args.map(([rows = 0, sink = 0], i) => {
       const settings = settingsFrom({ sink, budget: { keep: 1 - (ratios[i] ?? 0) } });
-      return keptRows(rows, cut(windowOf(settings, rows) ?? { sink: 0, recent: 0 }, rows));
+      return keptRows(rows, cut(windowOf(settings, rows), rows));
     });
     expect(got).toEqual(golden.lists('ratio_keep'));
     expect(got.map((rows) => rows.length)).toEqual([...golden.ints('ratio_kept')]);

@@ -75,6 +75,20 @@ describeDevices('StreamingLLM on a model', (device) => {
     }),
   );
 
+  it('without sinks it is the cache of a model with a sliding window', () =>
+    withModel({ family: 'mistral', config: { sliding_window: 24 } }, async (model) => {
+      using exact = model.sequence();
+      using ring = sequenceOf(model, { sink: 0, recent: 23, positions: 'original' });
+      for (const sequence of [exact, ring]) {
+        await sequence.append(prompt(100));
+        await sequence.append(prompt(40));
+        for await (const _ of sequence.generate({ maxTokens: 30, ignoreEos: true }));
+      }
+      expectClose(await ring.logits(), await exact.logits(), { abs: 1e-5, rel: 0 }, 'logits');
+      expect(exact.view().rows(0, 0)).toBe(169);
+      expect(ring.view().rows(0, 0)).toBe(23);
+    }));
+
   it('refuses a dense prompt longer than the context of the model', () =>
     withModel({ contextLength: 128 }, async (model) => {
       using sequence = sequenceOf(model, { sink: 4, recent: 60 });

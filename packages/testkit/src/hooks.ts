@@ -36,6 +36,7 @@ export function layerEnd(cache: TestCache, fields: Partial<LayerEnd> = {}): Laye
     seen: rows,
     queries: undefined,
     scale: 1 / Math.sqrt(cache.headDim),
+    slidingWindow: 0,
     stream: cache.stream,
     budget: undefined,
     merge: undefined,

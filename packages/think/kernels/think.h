@@ -30,9 +30,9 @@ enum { kKv, kChannels, kLimit };
 namespace read {
 enum { kChannels, kK, kKv, kKept };
 }
-// think_attention  out:tensor, lse:tensor?, q:tensor, kv:kv+, lens:ints, scale:float, channels:int
+// think_attention  out:tensor, lse:tensor?, q:tensor, kv:kv+, lens:ints, scale:float, channels:int, window:int
 namespace attention {
-enum { kOut, kLse, kQ, kKv, kLens, kScale, kChannels };
+enum { kOut, kLse, kQ, kKv, kLens, kScale, kChannels, kWindow };
 }
 
 int queries_check(const accel_call* call);

@@ -32,7 +32,7 @@ struct Divisor {
 };
 
 struct ThinkArguments {
-  DecodeArguments decode;  // causal, without window and ranges; heads have no gap
+  DecodeArguments decode;  // causal, without ranges; heads have no gap
   int channels;            // kept
   unsigned item_bytes, header_bytes;
   Divisor rows_per_page;   // a multiple of 16: 16 rows that begin at a multiple of 16 are side by side

@@ -3,7 +3,7 @@
 //   out [T, Hq, D], lse f32 [T, Hq] or absent, q [T, Hq, D], kv of one or more sequences, lens queries of each
 //
 // Query head h reads kv head floor(h * Hk / Hq). With n rows in that head and m queries in the sequence, query i sees
-// row j <= n - m + i. The logit of a row is
+// row j <= n - m + i, with a window only those less than so many positions away (ADR 0017). The logit of a row is
 //   scale * sum over the kept channels of q_c k_c    for rows [0, encoded_keys), whose keys are pruned
 //   scale * sum over all channels of q_c k_c         for the others
 // which is what zeros in place of pruned channels give; the scale is that of all channels. Values have all channels.
@@ -12,6 +12,7 @@
 // Packed rows of a kv head (queries times query heads) are worked on 16 at a time (think_segment.inc.h). A few of them
 // against many keys, as in decoding, are cut along the keys as well, so that every thread has work; where depends on the
 // numbers of queries and keys alone, and so do the sums.
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <type_traits>
@@ -44,6 +45,7 @@ int attention_check(const accel_call* call) {
   check.require(lse == nullptr || (is_f32(lse) && lse->ndim == 2 && check.ok && lse->shape[0] == total &&
                                    lse->shape[1] == q->shape[1]),
                 "ERR_ACCEL_SHAPE", "lse must be float32 [T, Hq]");
+  check.require(call->args[kWindow].i >= 0, "ERR_ACCEL_ARGUMENT", "window must be at least 0");
   return check.result();
 }
 
@@ -158,20 +160,23 @@ class Attention {
     float* whole = work_ + worker * floats_;
     float* pruned = whole + kRows * dim_;
     uint16_t list[kMostChannels] = {};
-    int64_t ends[kRows], end = (index - u.first + 1) * u.keys;
+    const KvHead head(kv_, u.sequence, u.head);
+    int64_t begins[kRows], ends[kRows], end = (index - u.first + 1) * u.keys;
     // Without pruned rows there need not be a header yet.
-    if (const KvHead head(kv_, u.sequence, u.head); head.head().encoded_keys > 0) read_header(head, kept_, list);
+    if (head.head().encoded_keys > 0) read_header(head, kept_, list);
     for (int64_t r = 0; r < u.rows; ++r) {
       const T* from = data<const T>(call_->args[kQ].tensor) + place(u, u.row + r) * dim_;
       for (int64_t c = 0; c < dim_; ++c) whole[r * dim_ + c] = widen(from[c]) * scale_;
       for (int64_t c = 0; c < kept_; ++c) pruned[r * kept_ + c] = whole[r * dim_ + list[c]];
       ends[r] = n - u.queries + (u.row + r) / group_ + 1;
+      begins[r] = head.window_begin(ends[r] - 1, call_->args[kWindow].i);
     }
-    // The last row sees the most.
+    // The last row sees the newest keys, the first one the oldest.
     if (end > ends[u.rows - 1]) end = ends[u.rows - 1];
-    kernel({&kv_, u.sequence, u.head, kept_, static_cast<int>(u.rows), whole, pruned, ends, (index - u.first) * u.keys,
-            end, items_ + worker * static_cast<int64_t>(kv_.encoded_key.bytes),
-            top_ + index * kRows, sum_ + index * kRows, out_ + index * kRows * dim_});
+    const int64_t begin = std::max((index - u.first) * u.keys, begins[0] / kItemRows * kItemRows);
+    kernel({&kv_, u.sequence, u.head, kept_, static_cast<int>(u.rows), whole, pruned, begins, ends, begin, end,
+            items_ + worker * static_cast<int64_t>(kv_.encoded_key.bytes), top_ + index * kRows, sum_ + index * kRows,
+            out_ + index * kRows * dim_});
   }
 
   template <class T>

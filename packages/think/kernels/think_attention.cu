@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "accel/decode_combine.cuh"
+#include "accel/window.cuh"
 #include "think.h"
 #include "think_attention.h"
 #include "think_stream.cuh"
@@ -20,10 +21,10 @@ namespace {
 template <class T, int D, int M>
 __global__ void __launch_bounds__(kStreamThreads, 1) think_split(const __grid_constant__ ThinkArguments a) {
   extern __shared__ __align__(1024) uint8_t shared[];
-  __shared__ float2 states[kStreamWarps][16 * M];
+  __shared__ typename ThinkStream<T, D, M>::Notes notes;
   pdl_release();
   if (!a.decode.settled) pdl_wait();
-  ThinkStream<T, D, M> stream(a, shared, states);
+  ThinkStream<T, D, M> stream(a, shared, notes);
   decode_segments<16 * M>(a.decode, [&](int unit, int first_tile, int end_tile, int segment) {
     stream.segment(unit, first_tile, end_tile, segment);
   });
@@ -57,8 +58,10 @@ int run(const AttentionProblem& p) {
   d.row_blocks = (packed + 16 * M - 1) / (16 * M);
   d.units = d.pages.sequences * d.pages.heads * d.row_blocks;
   d.tile = kStreamTile;
+  d.align = kItemRows;
+  d.window_begin = window_begins(call, d.pages, p.query_begin, p.queries, p.window);
   d.causal = true;
-  d.settled = tables_settled(call);
+  d.settled = plan_settled(call, d);
   d.scale = p.scale * 1.4426950408889634f;
   a.channels = p.channels;
   a.item_bytes = static_cast<unsigned>(p.kv->encoded_key.bytes);
@@ -130,6 +133,7 @@ int attention_cuda(const accel_call* call) {
   p.group = p.query_heads / p.kv->heads;
   p.channels = static_cast<int>(call->args[kChannels].i);
   p.scale = static_cast<float>(call->args[kScale].f);
+  p.window = window_of(call->args[kWindow]);
   if (p.queries == 0) return ACCEL_OK;
   p.query_begin = static_cast<const int32_t*>(call->upload(call, begin.data(), begin.size() * sizeof(int32_t)));
   if (!fits(p)) return run_attention_any(p);

@@ -16,6 +16,7 @@ struct AttentionProblem {
   int64_t queries;             // in all
   int longest;                 // most of a sequence
   int query_heads, group, channels;
+  int window;                  // in positions; 0: none
   float scale;
 };
 

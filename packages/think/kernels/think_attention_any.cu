@@ -22,7 +22,7 @@ struct Arguments {
   float* lse;
   const int32_t* query_begin;
   int64_t items;  // queries * heads
-  int query_heads, group, dim, channels;
+  int query_heads, group, dim, channels, window;
   float scale;
 };
 
@@ -61,6 +61,7 @@ __global__ void __launch_bounds__(32 * kWarps) attention_any(const __grid_consta
   while (token >= a.query_begin[sequence + 1]) sequence++;
   const accel_kv_head& head = a.pages.at(sequence, h / a.group);
   const int encoded = head.encoded_keys, end = head.rows - (a.query_begin[sequence + 1] - token) + 1;
+  const int begin = a.pages.window_begin(head, end - 1, a.window);
 
   float* whole = queries[warp][0];
   float* pruned = queries[warp][1];
@@ -73,7 +74,7 @@ __global__ void __launch_bounds__(32 * kWarps) attention_any(const __grid_consta
   __syncwarp();
 
   float maximum = -INFINITY, sum = 0, out[kMostChannels / 32] = {};
-  for (int first = 0; first < end; first += 32) {
+  for (int first = begin; first < end; first += 32) {
     const int row = first + lane;
     float logit = -INFINITY;
     const T* value = nullptr;
@@ -117,7 +118,8 @@ __global__ void __launch_bounds__(32 * kWarps) attention_any(const __grid_consta
 
 int run_attention_any(const AttentionProblem& p) {
   const Arguments a = {kv_pages(*p.kv), p.q,     p.out,           p.lse,      p.query_begin, p.queries * p.query_heads,
-                       p.query_heads,   p.group, p.kv->head_dim, p.channels, p.scale};
+                       p.query_heads,   p.group, p.kv->head_dim, p.channels, p.window,
+                       p.scale};
   p.call->ran(p.call, "think_attention_any");
   return with_float(p.kv->dtype, [&](auto* e) {
     using T = std::remove_pointer_t<decltype(e)>;

@@ -17,7 +17,8 @@ struct Segment {
   int rows;                // up to kRows
   const float* whole;      // [rows][D] queries times the scale
   const float* pruned;     // [rows][kept] those of them at the kept channels
-  const int64_t* ends;     // [rows] the first key that a query does not see
+  const int64_t* begins;   // [rows] the first key that a query sees
+  const int64_t* ends;     // [rows] the first key that it does not see any more
   int64_t begin, end;      // keys; begin is a multiple of 16
   uint8_t* item;           // room for one
   // The state of the softmax, written: largest logit, sum of exp(logit - top), and the values with these weights.

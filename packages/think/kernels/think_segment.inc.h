@@ -124,6 +124,7 @@ inline void add_values(const float* weights, const T* const* values, int64_t cou
 // Makes weights of a row's logits for `count` keys from `key` on, relative to its largest so far.
 inline void weigh(const Segment& s, int row, int64_t key, int64_t count, float* logits) {
   const int64_t seen = std::max<int64_t>(0, std::min(s.ends[row] - key, count));
+  for (int64_t j = 0; j < std::min<int64_t>(s.begins[row] - key, kTile); ++j) logits[j] = -INFINITY;
   for (int64_t j = seen; j < kTile; ++j) logits[j] = -INFINITY;
   F most = load(logits), total = {};
   for (int p = 1; p < kParts; ++p) most = max(most, load(logits + p * W));

@@ -39,9 +39,15 @@ class ThinkStream {
   using State = SoftmaxState<T, D, M>;
   static_assert(State::join_bytes <= warp_bytes, "the values of a warp take the place of its stages");
 
-  // `states`: [warps][R] in shared memory.
-  __device__ ThinkStream(const ThinkArguments& a, uint8_t* shared, float2 (*states)[R])
-      : t_(a), a_(a.decode), shared_(shared), states_(states), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32) {
+  // What the warps share besides.
+  struct Notes {
+    float2 states[kStreamWarps][R];
+    int begins[R];  // the first key that a row sees
+  };
+
+  // `notes`: in shared memory.
+  __device__ ThinkStream(const ThinkArguments& a, uint8_t* shared, Notes& notes)
+      : t_(a), a_(a.decode), shared_(shared), notes_(notes), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32) {
     stage_address_ = shared_address(shared + warp_ * warp_bytes);
     query_address_ = shared_address(shared + kStreamWarps * warp_bytes);
   }
@@ -49,15 +55,15 @@ class ThinkStream {
   __device__ void segment(int unit, int first_tile, int end_tile, int segment) {
     unit_ = decode_unit<R>(a_, unit);
     head_ = a_.pages.at(unit_.sequence, unit_.head);
-    const int first = unit_.start() + first_tile * kStreamTile;
-    stop_ = min(unit_.end, unit_.start() + end_tile * kStreamTile);
+    const int first = unit_.start(a_) + first_tile * kStreamTile;
+    stop_ = min(unit_.end, unit_.start(a_) + end_tile * kStreamTile);
     base_ = first + warp_ * kItemRows;
     const int steps = count_steps();
 
     Place ahead[stages - 1];
 #pragma unroll
     for (int s = 0; s < stages - 1; s++) ahead[s] = locate(s);
-    pdl_wait();  // up to here only page tables and lengths were read
+    pdl_wait();  // up to here only what the plan is made from was read
     const bool gathers = first < head_.encoded_keys;
     const int channel = gathers ? channel_of(threadIdx.x % D) : -1;
     load_queries();
@@ -83,7 +89,7 @@ class ThinkStream {
     }
     cp_async_wait<0>();
     __syncwarp();
-    state_.join(a_, segment, unit_.rows, states_, shared_, warp_bytes);
+    state_.join(a_, segment, unit_.rows, notes_.states, shared_, warp_bytes);
   }
 
  private:
@@ -204,6 +210,10 @@ class ThinkStream {
       }
     }
     first_end_ = decode_visible(a_, unit_, unit_.row / a_.group).y;
+    if (threadIdx.x < R) {
+      notes_.begins[threadIdx.x] =
+          decode_visible(a_, unit_, (unit_.row + min(static_cast<int>(threadIdx.x), unit_.rows - 1)) / a_.group).x;
+    }
   }
 
   // The channel that is number c of the kept ones; -1 beyond.
@@ -247,6 +257,14 @@ class ThinkStream {
           const int key = column + tile * 8 + e % 2;
           s[m][tile][e] *= a_.scale;
           if (cut && (key < piece.low || key >= min(piece.high, end_[m][e / 2]))) s[m][tile][e] = -INFINITY;
+        }
+      }
+      if (a_.window_begin != nullptr && piece.key < notes_.begins[R - 1]) {  // rows behind the last one have its begin
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const int hidden = notes_.begins[m * 16 + e / 2 * 8 + lane_ / 4] - column - e % 2;  // so many columns
+          if (hidden > 0) s[m][0][e] = -INFINITY;
+          if (hidden > 8) s[m][1][e] = -INFINITY;
         }
       }
       state_.weigh(m, s[m], p[m]);
@@ -294,14 +312,14 @@ class ThinkStream {
   const ThinkArguments& t_;
   const DecodeArguments& a_;
   uint8_t* shared_;
-  float2 (*states_)[R];
+  Notes& notes_;
   int lane_, warp_;
   uint32_t stage_address_, query_address_;
   DecodeUnit unit_;
   accel_kv_head head_;
   int base_, stop_;            // this warp's first key; keys of this segment end here
   int split_;                  // the step whose keys come in both forms, pruned; plain in the next
-  int first_end_;              // the first row sees fewest keys
+  int first_end_;              // the first row sees fewest of the new keys
   int end_[M][2];
   State state_;
 };

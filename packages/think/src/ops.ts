@@ -69,8 +69,8 @@ export function thinkPrune(stream: Stream, kv: KvArg, channels: number, most: nu
 
 /** Causal attention over keys of which the oldest have `channels` channels: `kernels/think_attention.cc`. Enqueues. */
 export function thinkAttention(call: EncodedAttendCall, channels: number): void {
-  const { stream, out, lse, q, kv, lens, scale } = call;
-  stream.run(op('think_attention'), out, lse, q, kv, lens, scale, channels);
+  const { stream, out, lse, q, kv, lens, scale, window } = call;
+  stream.run(op('think_attention'), out, lse, q, kv, lens, scale, channels, window);
 }
 
 /**

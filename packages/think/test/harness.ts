@@ -65,10 +65,11 @@ export class ThinkHarness implements Disposable {
     });
   }
 
-  /** Attention of the newest `[m, heads, dim]` queries, whose keys are there. */
+  /** Attention of the newest `[m, heads, dim]` queries, whose keys are there. @param window in positions; 0: no limit */
   async attend(
     q: Float32Array,
     scale = 1 / Math.sqrt(this.#shape.dim),
+    window = 0,
   ): Promise<{ out: Float32Array; lse: Float32Array }> {
     const { cache } = this;
     const { heads } = this.#shape;
@@ -78,7 +79,7 @@ export class ThinkHarness implements Disposable {
     using lse = Tensor.empty(cache.device, 'float32', [m, heads]);
     const lens = Int32Array.of(m);
     const { stream } = cache;
-    this.format.attend({ stream, out, lse, q: query, kv: cache.kv.kv(0), lens, scale });
+    this.format.attend({ stream, out, lse, q: query, kv: cache.kv.kv(0), lens, scale, window });
     return { out: await readFloats(out, stream), lse: await readFloats(lse, stream) };
   }
 

@@ -81,6 +81,7 @@ class Pair implements Disposable {
       kv: kv.kv(0),
       lens: Int32Array.of(1),
       scale,
+      window: 0,
     });
     kv.encode(0, format.rules, (args, most) =>
       format.encode({ stream, kv: args, keys: most, values: most }),

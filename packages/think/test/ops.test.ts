@@ -146,7 +146,8 @@ describeDevices('ops of ThinK', (device) => {
       plain.append(new Float32Array(32), new Float32Array(32), 0);
       using q = plain.floats(new Float32Array(16), [1, 1, 16]);
       using out = plain.empty([1, 1, 16]);
-      const call = { stream: plain.stream, out, lse: null, q, lens: Int32Array.of(1), scale: 1 };
+      const more = { lens: Int32Array.of(1), scale: 1, window: 0 };
+      const call = { stream: plain.stream, out, lse: null, q, ...more };
       expect(() => thinkAttention({ ...call, kv: plain.kv.kv(0) }, 8)).toThrow(
         errorWith('ERR_ACCEL_ARGUMENT'),
       );

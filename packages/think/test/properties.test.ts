@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { referenceAttention } from '../src/reference.js';
 import { keptChannels } from '../src/settings.js';
-import { EXACT, pruned, rowOf, type Given } from './pruned.js';
+import { EXACT, leave, pruned, rowOf, type Given } from './pruned.js';
 
 const shapes = fc.record({
   kvHeads: fc.integer({ min: 1, max: 2 }),
@@ -30,6 +30,11 @@ const wholePages = fc.record({
   m: fc.integer({ min: 1, max: 40 }),
   pageRows: fc.constantFrom(16, 32, 48),
   seed: fc.integer({ min: 1, max: 1000 }),
+});
+/** A sliding window, or none, and the share of the rows that has left. */
+const windows = fc.record({
+  window: fc.oneof(fc.constantFrom(0, 0, 1, 16, 100_000), fc.integer({ min: 1, max: 900 })),
+  share: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 1, noNaN: true })),
 });
 type Shape = typeof shapes extends fc.Arbitrary<infer T> ? T : never;
 
@@ -90,22 +95,27 @@ describeDevices('think_attention', (device) => {
     { timeout: 120_000 },
     ({ all, cores }) =>
       fc.assert(
-        fc.asyncProperty(all as fc.Arbitrary<Shape>, async (shape) => {
-          const given = givenOf(shape);
-          const { heads, kvHeads, dim, dtype, rows, recent, m } = given;
+        fc.asyncProperty(all as fc.Arbitrary<Shape>, windows, async (shape, { window, share }) => {
+          const drawn = givenOf(shape);
+          // Rows that leave are others in each head.
+          const given = { ...drawn, gone: Math.round(share * (drawn.rows - drawn.m)) };
+          const { heads, kvHeads, dim, dtype, rows, gone, recent, m, seed } = given;
           const { harness, k, v, q } = pruned(device, given);
           using plain = new TestCache(device, { heads: kvHeads, headDim: dim, dtype });
           try {
             const { channels } = await harness.stored();
+            const positions = await harness.cache.positions();
+            const last = positions.map((of) => of[rows - gone - recent - 1] ?? -1);
             const zeroed = k.map((x, i) => {
               const [row, head, c] = [
                 Math.floor(i / (kvHeads * dim)),
                 Math.floor(i / dim) % kvHeads,
                 i % dim,
               ];
-              return row >= rows - recent || channels[head]?.includes(c) === true ? x : 0;
+              return row > (last[head] ?? -1) || channels[head]?.includes(c) === true ? x : 0;
             });
             plain.append(zeroed, v, 0);
+            if (gone > 0) leave(plain, gone, seed);
             using query = plain.floats(q, [m, heads, dim]);
             using out = plain.empty([m, heads, dim]);
             using lse = Tensor.empty(plain.device, 'float32', [m, heads]);
@@ -113,8 +123,9 @@ describeDevices('think_attention', (device) => {
             ops.attention(plain.stream, out, lse, query, plain.kv.kv(0), Int32Array.of(m), {
               scale,
               causal: true,
+              window,
             });
-            const got = await harness.attend(q);
+            const got = await harness.attend(q, scale, window);
             const ran = Object.keys(harness.cache.stream.kernels());
             if (cores) expect(ran).not.toContain('think_attention_any');
             const near = { abs: EXACT[dtype] ?? 0, rel: 0 };

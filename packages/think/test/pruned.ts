@@ -1,5 +1,5 @@
-import type { DType } from '@accel/kernels';
-import { generated } from '@accel/testkit';
+import { Tensor, type DType } from '@accel/kernels';
+import { generated, type TestCache } from '@accel/testkit';
 import { ThinkHarness, type StreamShape } from './harness.js';
 
 /** A prompt that is pruned, and queries to it. */
@@ -12,6 +12,8 @@ export interface Given extends Required<Pick<StreamShape, 'heads' | 'kvHeads' | 
   /** Rows of a page. */
   readonly pageRows: number;
   readonly seed: number;
+  /** Rows that leave each head before its keys are pruned, others in each. Default 0. */
+  readonly gone?: number;
 }
 
 /** How near outputs must be, by the format of weights and outputs. */
@@ -31,7 +33,7 @@ export function pruned(
   device: string,
   given: Given,
 ): { harness: ThinkHarness; k: Float32Array; v: Float32Array; q: Float32Array } {
-  const { heads, kvHeads, dim, dtype, rows, recent, ratio, m, pageRows, seed } = given;
+  const { heads, kvHeads, dim, dtype, rows, recent, ratio, m, pageRows, seed, gone = 0 } = given;
   const pageBytes = Math.ceil((pageRows * dim * (dtype === 'float32' ? 4 : 2)) / 64) * 64;
   const harness = new ThinkHarness(
     device,
@@ -41,9 +43,28 @@ export function pruned(
   const k = exact(seed, rows * kvHeads * dim, 2);
   const v = exact(seed + 1, rows * kvHeads * dim);
   harness.cache.append(k, v, 0);
+  if (gone > 0) leave(harness.cache, gone, seed);
   harness.observe(exact(seed + 2, Math.min(8, rows) * heads * dim));
   harness.prune();
   return { harness, k, v, q: exact(seed + 3, m * heads * dim) };
+}
+
+/** `gone` rows leave each head of a cache, others in each. */
+export function leave({ device, heads, kv }: TestCache, gone: number, seed: number): void {
+  const rows = kv.rows(0, 0);
+  const kept = Array.from({ length: heads }, (_, head) => {
+    const order = generated(seed + head + 50, rows);
+    return Array.from(order.keys())
+      .sort((a, b) => (order[a] ?? 0) - (order[b] ?? 0))
+      .slice(gone)
+      .sort((a, b) => a - b);
+  });
+  using index = Tensor.from(device, Int32Array.from(kept.flat()), [heads, rows - gone]);
+  kv.compact(
+    0,
+    index,
+    kept.map(({ length }) => length),
+  );
 }
 
 /** Row `row` of head `head`, of token-major data. */

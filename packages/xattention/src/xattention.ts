@@ -1,5 +1,6 @@
 import { freezePart, type PrefillPart } from '@accel/core';
 import { XattentionChooser } from './chooser.js';
+import { scratchBytes } from './scratch.js';
 import { settingsFrom, type XattentionOptions } from './settings.js';
 
 /** The part that {@link xattention} returns. */
@@ -24,6 +25,7 @@ export function xattention(options: XattentionOptions = {}): XattentionPart {
     lossy: true,
     figures: ['recall', 'minRecall'],
     options: settings,
+    scratchBytes: (choice) => scratchBytes(settings.stride, choice),
     create: (setup) => new XattentionChooser(setup, settings),
   } satisfies XattentionPart);
 }

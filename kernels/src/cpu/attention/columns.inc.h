@@ -53,7 +53,7 @@ void column_block(const ColumnBlock& b, float* workspace) {
     float base[MR];
     int64_t query_number[MR];
     int head[MR];
-    int64_t limit[MR];                                           // keys of the tile that the row sees
+    int64_t begin[MR], limit[MR];                                // keys of the tile that the row sees
     bool cut = false;
     for (int r = 0; r < MR; ++r) {
       const int64_t at = row + r < packed ? row + r : packed - 1;
@@ -66,7 +66,8 @@ void column_block(const ColumnBlock& b, float* workspace) {
       // A row that sees nothing, or that pads the block, must add nothing: exp2(-inf).
       base[r] = row + r >= packed || lse == -INFINITY ? INFINITY : lse * log2e;
       limit[r] = b.last + i + 1 - b.k0;
-      cut |= limit[r] < width;
+      begin[r] = b.window_begin == nullptr ? 0 : b.window_begin[i] - b.k0;
+      cut |= begin[r] > 0 || limit[r] < width;
     }
     pack_rows<S>(rows, query, d, b.scale);
     const bool one_head = head[0] == head[MR - 1];
@@ -82,7 +83,9 @@ void column_block(const ColumnBlock& b, float* workspace) {
       for (int c = 0; c < n; c += NR) multiply_logits(rows, keys + (size_t)(half + c) * d, d, logits + c);
       if (cut) {
         for (int r = 0; r < MR; ++r) {
-          for (int64_t c = limit[r] > half ? limit[r] - half : 0; c < n; ++c) logits[r * key_tile + c] = -INFINITY;
+          float* row = logits + r * key_tile;
+          for (int64_t c = 0; c < n && half + c < begin[r]; ++c) row[c] = -INFINITY;
+          for (int64_t c = limit[r] > half ? limit[r] - half : 0; c < n; ++c) row[c] = -INFINITY;
         }
       }
       if (one_head) {

@@ -20,9 +20,11 @@ struct AttentionBlock {
   int64_t q_stride;       // elements between queries
   float scale;            // softmax scale times log2(e): logits are kept in base 2
   KvRows keys, values;
-  // Query i sees the rows of [begin, end) that are at most last + i (if causal) and above last + i - window (if > 0).
+  // Query i sees the rows of [begin, end) that are at most last + i (if causal) and at least window_begin[i] (if there is
+  // a window; never falls with i).
   bool causal;
-  int64_t last, window, begin, end;
+  int64_t last, begin, end;
+  const int32_t* window_begin;
   int64_t k0, k1;
   // Blocks of `list_tile` rows that are visible, a bit each (null: all); the block of the last query's own row always is.
   const uint32_t* listed;
@@ -53,7 +55,7 @@ struct RowSpan {
 inline RowSpan visible(const AttentionBlock& b, int64_t i) {
   int64_t lo = b.begin > b.k0 ? b.begin : b.k0, hi = b.end < b.k1 ? b.end : b.k1;
   if (b.causal && b.last + i + 1 < hi) hi = b.last + i + 1;
-  if (b.window > 0 && b.last + i - b.window + 1 > lo) lo = b.last + i - b.window + 1;
+  if (b.window_begin != nullptr && b.window_begin[i] > lo) lo = b.window_begin[i];
   return {lo, hi};
 }
 
@@ -71,7 +73,7 @@ struct AttentionJoin {
 
 enum class Reduce : int { none, mean, max, sum };
 
-// Sums over all queries of exp(logit - lse) for the keys [k0, k1) of one head, causal.
+// Sums over queries of exp(logit - lse) for the keys [k0, k1) of one head, causal.
 struct ColumnBlock {
   Type type;
   int head_dim;
@@ -84,6 +86,7 @@ struct ColumnBlock {
   int64_t lse_stride;
   KvRows keys;
   int64_t last;           // last visible row of query 0
+  const int32_t* window_begin;  // first visible row of every query, never falling; null: 0
   int64_t k0, k1;         // at most column_tile keys
   Reduce reduce;
   // A bit for each block of list_tile keys, [blocks of list_tile queries, heads, listed_stride words], of the group's first head:

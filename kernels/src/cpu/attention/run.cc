@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "cpu/ops/args.h"
+#include "cpu/attention/window.h"
 
 namespace accel::cpu {
 
@@ -50,7 +50,8 @@ struct Plan {
 class Runner {
  public:
   Runner(const accel_call* call, const AttentionRequest& r)
-      : call_(call), r_(r), kv_(*r.kv), group_(r.query_heads / r.kv->heads), kernels_(attention_kernels()) {}
+      : call_(call), r_(r), kv_(*r.kv), group_(r.query_heads / r.kv->heads), kernels_(attention_kernels()),
+        window_(call, *r.kv, r.lens, r.window) {}
 
   int run() {
     choose_block();
@@ -118,7 +119,7 @@ class Runner {
     x.values = kv_values(kv_, b, h);
     x.causal = r_.causal;
     x.last = n - r_.lens[b] + first;
-    x.window = r_.window;
+    x.window_begin = window_.of(h, token);
     x.begin = r_.ranges == nullptr ? 0 : std::min<int64_t>(r_.ranges[2 * b], n);
     x.end = r_.ranges == nullptr ? n : std::min<int64_t>(r_.ranges[2 * b + 1], n);
     x.k0 = k0;
@@ -210,6 +211,7 @@ class Runner {
   const accel_kv& kv_;
   const int group_;
   const AttentionKernels& kernels_;
+  const WindowBegins window_;
   int block_ = block_rows;
 };
 

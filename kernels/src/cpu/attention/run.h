@@ -16,7 +16,7 @@ struct AttentionRequest {
   const int32_t* lens;     // queries per sequence
   double scale;
   bool causal;
-  int64_t window;          // 0: none
+  int64_t window;          // in positions; 0: none
   const int32_t* ranges;   // null, or [begin, end) per sequence
   void* out;               // null: only lse
   float* lse;              // [T, query_heads] or null
@@ -31,7 +31,7 @@ struct BlockMask {
   int32_t* counts;         // [sequences, query heads], added to; or null
 };
 
-// Causal attention over listed blocks; `window` and `ranges` of the request are not used.
+// Causal attention over listed blocks, of them those in the window; `ranges` of the request are not used.
 int run_block_sparse(const accel_call* call, const AttentionRequest& request, const BlockMask& mask);
 
 }  // namespace accel::cpu

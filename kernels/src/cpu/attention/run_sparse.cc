@@ -5,7 +5,7 @@
 #include <atomic>
 
 #include "cpu/attention/run.h"
-#include "cpu/ops/args.h"
+#include "cpu/attention/window.h"
 
 namespace accel::cpu {
 namespace {
@@ -16,12 +16,14 @@ struct Item {
   int32_t tiles;                           // listed ones that are not in the future
 };
 
-// The listed columns up to the diagonal, which counts whether it is listed or not.
-int32_t count_tiles(const uint32_t* words, int64_t diagonal) {
+// The listed columns from `first` up to the diagonal, which counts whether it is listed or not.
+int32_t count_tiles(const uint32_t* words, int64_t first, int64_t diagonal) {
   int32_t count = 1;
-  for (int64_t w = 0; w * 32 < diagonal; ++w) {
-    const int64_t bits = diagonal - w * 32;
-    count += __builtin_popcount(bits < 32 ? words[w] & ((1u << bits) - 1) : words[w]);
+  for (int64_t w = first / 32; w * 32 < diagonal; ++w) {
+    const int64_t bits = diagonal - w * 32, skip = first - w * 32;
+    uint32_t word = bits < 32 ? words[w] & ((1u << bits) - 1) : words[w];
+    if (skip > 0) word &= ~0u << skip;
+    count += __builtin_popcount(word);
   }
   return count;
 }
@@ -29,7 +31,7 @@ int32_t count_tiles(const uint32_t* words, int64_t diagonal) {
 class SparseRunner {
  public:
   SparseRunner(const accel_call* call, const AttentionRequest& r, const BlockMask& mask)
-      : call_(call), r_(r), mask_(mask), kv_(*r.kv), kernels_(attention_kernels()) {}
+      : call_(call), r_(r), mask_(mask), kv_(*r.kv), kernels_(attention_kernels()), window_(call, *r.kv, r.lens, r.window) {}
 
   int run() {
     int64_t blocks = 0;
@@ -54,14 +56,15 @@ class SparseRunner {
   int32_t row_blocks(int b) const { return (r_.lens[b] + list_tile - 1) / list_tile; }
 
   void lay_out(Item* items) {
-    int64_t number = 0;                    // of a row block, through the batch
-    for (int b = 0; b < kv_.sequences; ++b) {
+    int64_t number = 0, token = 0;         // of a row block and of a sequence's first query, through the batch
+    for (int b = 0; b < kv_.sequences; token += r_.lens[b++]) {
       for (int i = 0; i < row_blocks(b); ++i, ++number) {
         for (int h = 0; h < r_.query_heads; ++h) {
           const uint32_t* listed = mask_.words + (number * r_.query_heads + h) * mask_.stride;
           const int32_t first = i * list_tile, queries = std::min(list_tile, r_.lens[b] - first);
           const int64_t past = kv_.head[b * kv_.heads].rows - r_.lens[b];
-          const int32_t tiles = count_tiles(listed, past / list_tile + i);
+          const int32_t* seen = window_.of(h / group_, token + first);
+          const int32_t tiles = count_tiles(listed, seen == nullptr ? 0 : *seen / list_tile, past / list_tile + i);
           *items++ = {b, h, first, queries, listed, tiles};
           if (mask_.counts != nullptr) mask_.counts[b * r_.query_heads + h] += tiles;
         }
@@ -71,7 +74,7 @@ class SparseRunner {
 
   AttentionBlock block(const Item& item) const {
     AttentionBlock x = {};
-    const int kv_head = item.head / (r_.query_heads / kv_.heads);
+    const int kv_head = item.head / group_;
     const int64_t n = kv_.head[item.sequence * kv_.heads + kv_head].rows;
     int64_t token = item.first;
     for (int b = 0; b < item.sequence; ++b) token += r_.lens[b];
@@ -89,6 +92,7 @@ class SparseRunner {
     x.causal = true;
     x.last = n - r_.lens[item.sequence] + item.first;
     x.end = x.k1 = n;
+    x.window_begin = window_.of(kv_head, token);
     x.listed = item.listed;
     x.lse_stride = r_.query_heads;
     if (r_.lse != nullptr) x.lse = r_.lse + token * r_.query_heads + item.head;
@@ -100,6 +104,8 @@ class SparseRunner {
   const BlockMask& mask_;
   const accel_kv& kv_;
   const AttentionKernels& kernels_;
+  const WindowBegins window_;
+  const int group_ = r_.query_heads / kv_.heads;
 };
 
 }  // namespace

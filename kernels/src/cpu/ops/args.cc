@@ -121,6 +121,11 @@ Checker& Checker::tally(int i, int kv, const char* kv_name) {
                  tallies);
 }
 
+Checker& Checker::window(int i) {
+  return require(call_->args[i].i >= 0, "ERR_ACCEL_ARGUMENT", "window must be at least 0, got %lld",
+                 (long long)call_->args[i].i);
+}
+
 Checker& Checker::ranges(int i, int64_t sequences) {
   const accel_ints list = call_->args[i].ints;
   require(list.size == 0 || list.size == 2 * sequences, "ERR_ACCEL_SHAPE",

@@ -62,6 +62,8 @@ class Checker {
   Checker& same_rows(int i, const char* name);
   // Argument i is the number of a tally that the rows of a cache have.
   Checker& tally(int i, int kv, const char* kv_name);
+  // Argument i is a number of positions, or 0 for no limit.
+  Checker& window(int i);
   // Argument i is empty or has [begin, end) for each sequence. Ends may lie beyond the rows.
   Checker& ranges(int i, int64_t sequences);
   Checker& kv_dtype(int i, const char* name, int kv, const char* kv_name);

@@ -1,7 +1,8 @@
 // attention: packed (variable length) grouped-query attention over the paged cache, with log-sum-exp.
 //
 // Query head h of sequence b reads kv head floor(h * Hk / Hq). With n rows in that head and m = lens[b] queries, query i
-// sees row j if  j <= n - m + i (causal: bottom-right),  j > n - m + i - window (window > 0),  and begin <= j < end (ranges).
+// sees row j if  j <= n - m + i (causal: bottom-right),  position(j) > position(n - m + i) - window (window > 0; ADR 0017),
+// and begin <= j < end (ranges).
 // out = softmax(scale * q K^T) V over the visible rows; lse is the natural logarithm of the sum of exp of scaled logits.
 // Nothing visible: out 0, lse -inf. fp32 arithmetic for every dtype. The kernels are described in cpu/attention.
 #include "cpu/attention/run.h"
@@ -35,9 +36,7 @@ int attention_check(const accel_call* call) {
   if (check.has(1)) check.dtype(1, "lse", {Type::f32}).shape(1, "lse", "[T,Hq]", {total, heads});
   check.require(call->args[6].i == 0 || call->args[6].i == 1, "ERR_ACCEL_ARGUMENT", "causal must be 0 or 1, got %lld",
                 (long long)call->args[6].i);
-  check.require(call->args[7].i >= 0, "ERR_ACCEL_ARGUMENT", "window must be at least 0, got %lld",
-                (long long)call->args[7].i);
-  return check.ranges(8, lens.size).result();
+  return check.window(7).ranges(8, lens.size).result();
 }
 
 int attention(const accel_call* call) {

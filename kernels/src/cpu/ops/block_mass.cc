@@ -3,6 +3,7 @@
 //
 //   out[h, i, j] = mean over the queries t of row block i of  sum over the rows s <= o + t of block j of
 //                  exp(scale q_t . k_s - lse[t, h]),         o = n - m rows before the queries
+// where with a window only the rows count that `attention` shows query t through it.
 //
 // Row block i has queries [128 i, 128 i + 128), the last one maybe fewer; so has column block j rows. With the lse of
 // causal attention over the same rows, each out[h, i] sums to 1. o is any number, though blocks are those that sparse
@@ -14,8 +15,8 @@
 #include <atomic>
 
 #include "cpu/attention/run.h"
+#include "cpu/attention/window.h"
 #include "cpu/builtin.h"
-#include "cpu/ops/args.h"
 
 namespace accel::cpu {
 namespace {
@@ -24,7 +25,7 @@ constexpr int64_t block = 128;
 
 int64_t blocks_of(int64_t rows) { return (rows + block - 1) / block; }
 
-// out:tensor f32[Hq,RB,C], q:tensor[m,Hq,d], kv:kv, lse:tensor f32[m,Hq], scale:float
+// out:tensor f32[Hq,RB,C], q:tensor[m,Hq,d], kv:kv, lse:tensor f32[m,Hq], scale:float, window:int
 
 int block_mass_check(const accel_call* call) {
   Checker check(call, "block_mass");
@@ -38,7 +39,7 @@ int block_mass_check(const accel_call* call) {
                 "q has %lld heads, which is not a multiple of kv's %d", (long long)heads, kv.heads);
   check.require(m <= n, "ERR_ACCEL_SHAPE", "q has %lld queries but kv only %lld rows", (long long)m, (long long)n);
   check.dtype(3, "lse", {Type::f32}).shape(3, "lse", "[m,Hq]", {m, heads});
-  return check.dtype(0, "out", {Type::f32}).shape(0, "out", "[Hq,RB,C]", {heads, blocks_of(m), blocks_of(n)}).result();
+  return check.dtype(0, "out", {Type::f32}).shape(0, "out", "[Hq,RB,C]", {heads, blocks_of(m), blocks_of(n)}).window(5).result();
 }
 
 int block_mass(const accel_call* call) {
@@ -55,6 +56,9 @@ int block_mass(const accel_call* call) {
   const size_t workspace = (kernels.column_floats(d, group) + 31) / 16 * 16, floats = workspace + (size_t)(group * n);
   float* scratch = static_cast<float*>(call->scratch(call, (floats * call->threads + 1) * sizeof(float)));
   if (scratch == nullptr) return call->fail(call, "ERR_ACCEL_OUT_OF_MEMORY", "block_mass: no memory for row sums");
+
+  const int32_t lens = (int32_t)m;
+  const WindowBegins window(call, kv, &lens, call->args[5].i);
 
   // Late row blocks see the most rows: descending order is heaviest first.
   std::atomic<int64_t> next{0};
@@ -76,19 +80,22 @@ int block_mass(const accel_call* call) {
       b.lse_stride = query_heads;
       b.keys = kv_keys(kv, 0, h);
       b.last = n - m + first;
+      b.window_begin = window.of(h, first);
       b.reduce = Reduce::none;
       b.end = seen;
       b.out = sums;
       b.out_stride = n;
-      for (b.k0 = 0; b.k0 < seen; b.k0 += column_tile) {
+      const int64_t from = b.window_begin == nullptr ? 0 : *b.window_begin / column_tile * column_tile;
+      for (b.k0 = from; b.k0 < seen; b.k0 += column_tile) {
         b.k1 = std::min<int64_t>(b.k0 + column_tile, seen);
+        b.queries = window.before(h, first, queries, b.k1);
         kernels.columns(b, scratch + worker * floats);
       }
       for (int g = 0; g < group; ++g) {
         float* row = out + (((int64_t)h * group + g) * row_blocks + i) * columns;
         for (int64_t j = 0; j < columns; ++j) {
           double mass = 0;
-          for (int64_t s = j * block; s < std::min((j + 1) * block, seen); ++s) mass += sums[g * n + s];
+          for (int64_t s = std::max(j * block, from); s < std::min((j + 1) * block, seen); ++s) mass += sums[g * n + s];
           row[j] = (float)(mass / queries);
         }
       }
@@ -98,8 +105,8 @@ int block_mass(const accel_call* call) {
   return ACCEL_OK;
 }
 
-const accel_op ops[] = {{"block_mass", "out:tensor, q:tensor, kv:kv, lse:tensor, scale:float", block_mass_check,
-                         block_mass, nullptr}};
+const accel_op ops[] = {{"block_mass", "out:tensor, q:tensor, kv:kv, lse:tensor, scale:float, window:int",
+                         block_mass_check, block_mass, nullptr}};
 
 }  // namespace
 

@@ -7,7 +7,8 @@
 // The queries of each sequence are cut into blocks of 128, numbered through the batch (R in all); columns are blocks of 128
 // rows of the sequence's cache. With n rows and m queries the prefix n - m is a multiple of 128, so that row block i has its
 // diagonal in column (n - m) / 128 + i. The diagonal is computed whether its bit is set or not: no query is left without a
-// key. Bits beyond it mean nothing. out = softmax over the rows of visible blocks up to the query's own row (renormalised).
+// key. Bits beyond it mean nothing, nor do those of blocks that lie before the window of all their queries.
+// out = softmax over the rows of visible blocks up to the query's own row, and in its window as in `attention` (renormalised).
 #include <algorithm>
 
 #include "cpu/attention/run.h"
@@ -17,7 +18,7 @@
 namespace accel::cpu {
 namespace {
 
-enum { kOut, kLse, kCounts, kQ, kKv, kLens, kMask, kScale };
+enum { kOut, kLse, kCounts, kQ, kKv, kLens, kMask, kScale, kWindow };
 
 int block_sparse_check(const accel_call* call) {
   Checker check(call, "block_sparse_attention");
@@ -57,7 +58,7 @@ int block_sparse_check(const accel_call* call) {
   check.require(check.dim(kMask, 2) * 32 >= columns, "ERR_ACCEL_SHAPE",
                 "mask has %lld words for each row block, too few for %lld columns", (long long)check.dim(kMask, 2),
                 (long long)columns);
-  return check.result();
+  return check.window(kWindow).result();
 }
 
 int block_sparse(const accel_call* call) {
@@ -70,6 +71,7 @@ int block_sparse(const accel_call* call) {
   r.lens = call->args[kLens].ints.data;
   r.scale = call->args[kScale].f;
   r.causal = true;
+  r.window = call->args[kWindow].i;
   r.out = data(tensor(call, kOut));
   r.lse = data<float>(tensor(call, kLse));
   return run_block_sparse(call, r,
@@ -78,8 +80,8 @@ int block_sparse(const accel_call* call) {
 
 const accel_op ops[] = {
     {"block_sparse_attention",
-     "out:tensor, lse:tensor?, counts:tensor?, q:tensor, kv:kv, lens:ints, mask:tensor, scale:float", block_sparse_check,
-     block_sparse, nullptr}};
+     "out:tensor, lse:tensor?, counts:tensor?, q:tensor, kv:kv, lens:ints, mask:tensor, scale:float, window:int",
+     block_sparse_check, block_sparse, nullptr}};
 
 }  // namespace
 

@@ -5,12 +5,13 @@
 //                 what is there, so that chunks of a prompt sum up, and may do some of the columns only.
 // observe_scores  the same over the last w queries, whose lse it computes first (over all n rows, causal inside the last w
 //                 columns): SnapKV's observation window (Li et al. 2024, arXiv:2404.14469).
+// window: as in `attention`, whose lse it must be.
 // reduce over the g query heads of a kv head: 0 none, 1 mean, 2 max, 3 sum (of the sums over queries).
 #include <atomic>
 
 #include "cpu/attention/run.h"
+#include "cpu/attention/window.h"
 #include "cpu/builtin.h"
-#include "cpu/ops/args.h"
 
 namespace accel::cpu {
 namespace {
@@ -39,6 +40,7 @@ void check_scores(Checker& check, const accel_call* call, int q, int kv_index, i
 struct Columns {
   int64_t begin, end, add_below;
   const accel_tensor* mask;
+  int64_t window;
 };
 
 int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse, const accel_kv& kv, double scale,
@@ -55,6 +57,8 @@ int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse,
   if (workspace == nullptr) {
     return call->fail(call, "ERR_ACCEL_OUT_OF_MEMORY", "no memory for the column sums of %lld rows", (long long)n);
   }
+  const int32_t lens = (int32_t)queries;
+  const WindowBegins window(call, kv, &lens, columns.window);
   // Early tiles are seen by the most queries, so ascending order is heaviest first.
   std::atomic<int64_t> next{0};
   const int64_t items = tiles * kv.heads;
@@ -65,7 +69,6 @@ int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse,
       b.type = t;
       b.head_dim = d;
       b.group = group;
-      b.queries = queries;
       b.q = data<uint8_t>(q) + (int64_t)h * group * d * type_bytes(t);
       b.q_stride = q->shape[1] * d;
       b.scale = (float)(scale * 1.44269504088896340736);
@@ -75,6 +78,8 @@ int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse,
       b.last = n - queries;
       b.k0 = (first + i / kv.heads) * column_tile;
       b.k1 = b.k0 + column_tile < n ? b.k0 + column_tile : n;
+      b.queries = window.before(h, 0, queries, b.k1);
+      b.window_begin = window.of(h, 0);
       b.reduce = reduce;
       if (columns.mask != nullptr) {
         b.listed_heads = q->shape[1];
@@ -92,12 +97,12 @@ int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse,
   return ACCEL_OK;
 }
 
-// ---- observe_scores  out:tensor f32[Hs,n], q:tensor[w,Hq,d], kv:kv, scale:float, reduce:int
+// ---- observe_scores  out:tensor f32[Hs,n], q:tensor[w,Hq,d], kv:kv, scale:float, reduce:int, window:int
 
 int observe_scores_check(const accel_call* call) {
   Checker check(call, "observe_scores");
   check_scores(check, call, 1, 2, call->args[4].i, false);
-  return check.result();
+  return check.window(5).result();
 }
 
 int observe_scores(const accel_call* call) {
@@ -115,16 +120,17 @@ int observe_scores(const accel_call* call) {
   r.lens = &queries;
   r.scale = call->args[3].f;
   r.causal = true;
+  r.window = call->args[5].i;
   r.lse = lse;
   if (run_attention(call, r) != ACCEL_OK) return ACCEL_FAILED;
-  const Columns all = {0, kv.head[0].rows, 0, nullptr};
+  const Columns all = {0, kv.head[0].rows, 0, nullptr, r.window};
   if (sum_columns(call, q, lse, kv, r.scale, (Reduce)call->args[4].i, all) != ACCEL_OK) return ACCEL_FAILED;
   call->ran(call, "observe_scores");
   return ACCEL_OK;
 }
 
 // ---- column_sums  out:tensor f32[Hs,m], q:tensor[T,Hq,d], lse:tensor f32[T,Hq], kv:kv, scale:float, reduce:int,
-//                   accumulate:int, ranges:ints, mask:tensor? i32[R,Hq,W]
+//                   accumulate:int, ranges:ints, mask:tensor? i32[R,Hq,W], window:int
 // mask: that of block_sparse_attention, whose lse this is; pairs of queries and keys in other blocks do not count.
 // Writes columns [0, n), or those of them in the range; m >= n. accumulate: the last T columns are new rows and are
 // set, those before are added to. Not with max: a maximum of sums is no sum of maxima.
@@ -137,7 +143,7 @@ int column_sums_check(const accel_call* call) {
                 (long long)accumulate);
   check.require(accumulate == 0 || call->args[5].i != (int)Reduce::max, "ERR_ACCEL_ARGUMENT",
                 "sums reduced by maximum cannot be accumulated; sum without reduce and let tally_add reduce");
-  check.ranges(7, 1);
+  check.ranges(7, 1).window(9);
   if (check.has(8) && check.ok()) {
     const int64_t n = call->args[3].kv->head[0].rows, queries = check.dim(1, 0);
     check.require((n - queries) % list_tile == 0, "ERR_ACCEL_ARGUMENT",
@@ -155,7 +161,7 @@ int column_sums(const accel_call* call) {
   const accel_kv& kv = *call->args[3].kv;
   const accel_ints range = call->args[7].ints;
   const int64_t n = kv.head[0].rows;
-  Columns columns = {0, n, call->args[6].i != 0 ? n - dim(call, 1, 0) : 0, tensor(call, 8)};
+  Columns columns = {0, n, call->args[6].i != 0 ? n - dim(call, 1, 0) : 0, tensor(call, 8), call->args[9].i};
   if (range.size > 0) {
     columns.begin = range.data[0];
     columns.end = range.data[1] < n ? range.data[1] : n;
@@ -167,10 +173,10 @@ int column_sums(const accel_call* call) {
 }
 
 const accel_op ops[] = {
-    {"observe_scores", "out:tensor, q:tensor, kv:kv, scale:float, reduce:int", observe_scores_check, observe_scores,
-     nullptr},
+    {"observe_scores", "out:tensor, q:tensor, kv:kv, scale:float, reduce:int, window:int", observe_scores_check,
+     observe_scores, nullptr},
     {"column_sums", "out:tensor, q:tensor, lse:tensor, kv:kv, scale:float, reduce:int, accumulate:int, ranges:ints, "
-     "mask:tensor?",
+     "mask:tensor?, window:int",
      column_sums_check, column_sums, nullptr},
 };
 

@@ -9,8 +9,8 @@
 #include <atomic>
 
 #include "cpu/attention/run.h"
+#include "cpu/attention/window.h"
 #include "cpu/builtin.h"
-#include "cpu/ops/args.h"
 
 namespace accel::cpu {
 namespace {
@@ -71,8 +71,9 @@ int tally_add(const accel_call* call) {
 }
 
 // ---- tally_step  kv:kv, q:tensor[B,Hq,d], lse:tensor f32[B,Hq], scale:float, tally:int, reduce:int, accumulate:int,
-//                  ranges:ints (empty, or [begin, end) per sequence)
+//                  ranges:ints (empty, or [begin, end) per sequence), window:int
 // p[h, j] = exp(scale * q . k_j - lse), of the group as one number; tally[h, j] becomes p or has p added to it.
+// p is 0 outside the window of the sequence's last row, whose query it is.
 
 int tally_step_check(const accel_call* call) {
   Checker check(call, "tally_step");
@@ -85,7 +86,7 @@ int tally_step_check(const accel_call* call) {
   check_reduce(check, call->args[5].i);
   check.require(call->args[6].i == 0 || call->args[6].i == 1, "ERR_ACCEL_ARGUMENT",
                 "accumulate must be 0 or 1, got %lld", (long long)call->args[6].i);
-  return check.ranges(7, kv.sequences).result();
+  return check.ranges(7, kv.sequences).window(8).result();
 }
 
 constexpr int64_t step_rows = 1024;  // rows of one item
@@ -98,6 +99,7 @@ int tally_step(const accel_call* call) {
   const auto reduce = (HeadReduce)call->args[5].i;
   const bool accumulate = call->args[6].i != 0;
   const accel_ints ranges = call->args[7].ints;
+  const int64_t window = call->args[8].i;
   const AttentionKernels& kernels = attention_kernels();
   const size_t floats = (kernels.step_floats(d, (int)group) + 15) / 16 * 16 + step_rows;
   float* workspace = static_cast<float*>(call->scratch(call, floats * (size_t)call->threads * sizeof(float)));
@@ -118,6 +120,12 @@ int tally_step(const accel_call* call) {
       if (ranges.size > 0) {
         block.k0 = std::max<int64_t>(block.k0, ranges.data[2 * b]);
         block.k1 = std::min<int64_t>(block.k1, ranges.data[2 * b + 1]);
+      }
+      const int64_t seen = host::KvHead(kv, b, h).window_begin(block.keys.rows - 1, window);
+      if (seen > block.k0) {
+        const int64_t from = std::min(seen, block.k1);
+        if (!accumulate) each_tally(kv_records(kv, b, h), which, block.k0, from, [](int64_t, float& tally) { tally = 0; });
+        block.k0 = from;
       }
       if (block.k0 >= block.k1) continue;
       block.type = t;
@@ -196,7 +204,8 @@ int tally_write(const accel_call* call) {
 
 const accel_op ops[] = {
     {"tally_add", "kv:kv, sums:tensor, tally:int, reduce:int", tally_add_check, tally_add, nullptr},
-    {"tally_step", "kv:kv, q:tensor, lse:tensor, scale:float, tally:int, reduce:int, accumulate:int, ranges:ints",
+    {"tally_step", "kv:kv, q:tensor, lse:tensor, scale:float, tally:int, reduce:int, accumulate:int, ranges:ints, "
+     "window:int",
      tally_step_check, tally_step, nullptr},
     {"tally_read", "out:tensor, kv:kv, tally:int, first:int, last:int", tally_read_check, tally_read, nullptr},
     {"tally_write", "kv:kv, values:tensor, tally:int", tally_write_check, tally_write, nullptr},

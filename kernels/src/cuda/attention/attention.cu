@@ -46,8 +46,7 @@ int attention(const accel_call* call) {
   problem.queries = q->shape[0];
   problem.scale = static_cast<float>(call->args[5].f);
   problem.causal = call->args[6].i != 0;
-  // A window wider than any cache is none.
-  problem.window = call->args[7].i < (1 << 30) ? static_cast<int>(call->args[7].i) : 0;
+  problem.window = window_of(call->args[7]);
   for (int i = 0; i < problem.kv->sequences * problem.kv->heads; i++) problem.gaps |= problem.kv->head[i].gap != 0;
 
   std::vector<int32_t> begin(lens.size + 1, 0);

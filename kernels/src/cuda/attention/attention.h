@@ -1,9 +1,9 @@
 // What the attention kernels work on, and the ladder of kernels that attention.cu chooses from.
 //
 // Packed queries q [T, Hq, d]; query head h of sequence b reads kv head h / group. With n rows in that head and m
-// queries in the sequence, query i sees row j if j <= n - m + i (causal: bottom-right), j > n - m + i - window
-// (window > 0) and begin <= j < end (ranges). out = softmax(scale q K^T) V; lse is the natural logarithm of the sum of
-// exp of the scaled logits. Nothing visible: out 0, lse -inf.
+// queries in the sequence, query i sees row j if j <= n - m + i (causal: bottom-right), position(j) >
+// position(n - m + i) - window (window > 0; ADR 0017) and begin <= j < end (ranges). out = softmax(scale q K^T) V; lse is
+// the natural logarithm of the sum of exp of the scaled logits. Nothing visible: out 0, lse -inf.
 #ifndef ACCEL_CUDA_ATTENTION_H
 #define ACCEL_CUDA_ATTENTION_H
 
@@ -41,7 +41,7 @@ struct AttentionProblem {
   int max_len;               // longest entry of lens
   float scale;
   bool causal;
-  int window;                // 0: none
+  int window;                // in positions; 0: none
   const int32_t* ranges;     // device [begin, end) per sequence, or null
   bool gaps;                 // some head has a gap (host view; a graph is replayed only while this holds)
   KeyTiles tiles;

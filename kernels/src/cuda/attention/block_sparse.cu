@@ -12,54 +12,58 @@
 namespace accel::cuda {
 namespace {
 
-enum { kOut, kLse, kCounts, kQ, kKv, kLens, kMask, kScale };
+enum { kOut, kLse, kCounts, kQ, kKv, kLens, kMask, kScale, kWindow };
 
 constexpr int kThreads = 256, kWarps = kThreads / 32, kScanThreads = 1024;
 
 struct Lists {
   const uint32_t* mask;        // [row blocks, query heads, words]
   const int32_t* query_begin;  // [sequences + 1]
-  const accel_kv_head* heads;  // [sequences * kv heads]
+  KvPages pages;
   int32_t* row_ptr;            // [rows + 1]; first the number of tiles of each row, then their running sums
   int32_t* columns;
   int32_t* counts;             // [sequences, query heads] or null
   int64_t rows;                // row blocks * query heads
   int32_t words;
   int32_t query_heads;
-  int32_t kv_heads;
+  int32_t group;
+  int32_t window;
 };
 
-// The sequence of a row block, and the column of its diagonal.
+// The sequence of a row block, the column in which its window begins, and that of its diagonal.
 struct RowBlock {
   int sequence;
+  int first;
   int diagonal;
 };
-__device__ RowBlock find_row_block(const Lists& p, int64_t number) {
+__device__ RowBlock find_row_block(const Lists& p, int64_t row) {
+  int64_t number = row / p.query_heads;
   int b = 0;
   for (;; b++) {
     const int blocks = (p.query_begin[b + 1] - p.query_begin[b] + list_tile - 1) / list_tile;
     if (number < blocks) break;
     number -= blocks;
   }
-  const int past = p.heads[b * p.kv_heads].rows - (p.query_begin[b + 1] - p.query_begin[b]);
-  return {b, past / list_tile + static_cast<int>(number)};
+  const accel_kv_head& head = p.pages.at(b, static_cast<int>(row % p.query_heads) / p.group);
+  const int own = head.rows - (p.query_begin[b + 1] - p.query_begin[b]) + static_cast<int>(number) * list_tile;
+  return {b, p.pages.window_begin(head, own, p.window) / list_tile, own / list_tile};
 }
 
-// Word w of a row with the diagonal set and the future cleared.
-__device__ uint32_t visible_word(const uint32_t* row, int w, int diagonal) {
-  const int at = diagonal - w * 32;
-  if (at < 0) return 0;
-  const uint32_t word = row[w];
+// Word w of a row with the diagonal set and cleared the future and what lies before the window.
+__device__ uint32_t visible_word(const uint32_t* row, int w, const RowBlock& block) {
+  const int from = block.first - w * 32, at = block.diagonal - w * 32;
+  if (at < 0 || from >= 32) return 0;
+  const uint32_t word = from > 0 ? row[w] & ~0u << from : row[w];
   return at < 32 ? (word & ((2u << at) - 1)) | 1u << at : word;
 }
 
 __global__ void __launch_bounds__(kThreads) count_tiles(const Lists p) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
   if (row >= p.rows) return;
-  const RowBlock block = find_row_block(p, row / p.query_heads);
+  const RowBlock block = find_row_block(p, row);
   const uint32_t* words = p.mask + row * p.words;
   int count = 0;
-  for (int w = threadIdx.x % 32; w < p.words; w += 32) count += __popc(visible_word(words, w, block.diagonal));
+  for (int w = threadIdx.x % 32; w < p.words; w += 32) count += __popc(visible_word(words, w, block));
   count = __reduce_add_sync(~0u, count);
   if (threadIdx.x % 32 != 0) return;
   p.row_ptr[row + 1] = count;
@@ -96,12 +100,12 @@ __global__ void __launch_bounds__(kThreads) list_tiles(const Lists p) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
   if (row >= p.rows) return;
   const int lane = threadIdx.x % 32;
-  const RowBlock block = find_row_block(p, row / p.query_heads);
+  const RowBlock block = find_row_block(p, row);
   const uint32_t* words = p.mask + row * p.words;
   int32_t* to = p.columns + p.row_ptr[row];
-  for (int top = block.diagonal / 32; top >= 0; top -= 32) {
+  for (int top = block.diagonal / 32; top >= block.first / 32; top -= 32) {
     const int w = top - lane;  // higher words in lower lanes
-    uint32_t word = w >= 0 ? visible_word(words, w, block.diagonal) : 0;
+    uint32_t word = w >= 0 ? visible_word(words, w, block) : 0;
     const int own = __popc(word);
     int end = own;
     for (int step = 1; step < 32; step *= 2) {
@@ -147,6 +151,7 @@ int block_sparse_attention(const accel_call* call) {
   problem.queries = q->shape[0];
   problem.scale = static_cast<float>(call->args[kScale].f);
   problem.causal = true;
+  problem.window = window_of(call->args[kWindow]);
   for (int i = 0; i < problem.kv->sequences * problem.kv->heads; i++) problem.gaps |= problem.kv->head[i].gap != 0;
   if (problem.queries == 0 || problem.head_dim == 0) return ACCEL_OK;
 
@@ -160,7 +165,7 @@ int block_sparse_attention(const accel_call* call) {
   Lists lists = {};
   lists.mask = data<const uint32_t>(mask);
   lists.query_begin = problem.query_begin;
-  lists.heads = problem.pages.head;
+  lists.pages = problem.pages;
   lists.rows = mask->shape[0] * problem.query_heads;
   lists.row_ptr = static_cast<int32_t*>(call->scratch(call, (lists.rows + 1) * sizeof(int32_t)));
   lists.columns = static_cast<int32_t*>(
@@ -168,7 +173,8 @@ int block_sparse_attention(const accel_call* call) {
   lists.counts = data<int32_t>(call->args[kCounts].tensor);
   lists.words = static_cast<int32_t>(mask->shape[2]);
   lists.query_heads = problem.query_heads;
-  lists.kv_heads = problem.kv->heads;
+  lists.group = problem.group;
+  lists.window = problem.window;
   const auto grid = static_cast<unsigned>((lists.rows + kWarps - 1) / kWarps);
   count_tiles<<<grid, kThreads, 0, stream_of(call)>>>(lists);
   sum_rows<<<1, kScanThreads, 0, stream_of(call)>>>(lists.row_ptr, lists.rows);

@@ -16,6 +16,7 @@
 #include <atomic>
 
 #include "accel/decode_combine.cuh"
+#include "accel/window.cuh"
 #include "cuda/attention/attention.h"
 #include "cuda/attention/decode_stream.cuh"
 
@@ -28,9 +29,10 @@ template <class T, int D, int M>
 __global__ void __launch_bounds__(decode_threads, 2) decode_split(const __grid_constant__ DecodeArguments a) {
   extern __shared__ __align__(1024) uint8_t shared[];
   __shared__ float2 states[decode_warps][16 * M];
+  __shared__ int begins[16 * M];
   pdl_release();
   if (!a.settled) pdl_wait();
-  DecodeStream<T, D, M> stream(a, shared, states);
+  DecodeStream<T, D, M> stream(a, shared, states, begins);
   decode_segments<16 * M>(a, [&](int unit, int first_tile, int end_tile, int segment) {
     stream.segment(unit, first_tile, end_tile, segment);
   });
@@ -73,9 +75,10 @@ int run(const AttentionProblem& p) {
   a.row_blocks = (packed + 16 * M - 1) / (16 * M);
   a.units = p.pages.sequences * p.pages.heads * a.row_blocks;
   a.tile = decode_tile;
-  a.window = p.window;
+  a.align = 16;  // whole groups of 16 slots, as pages often have
+  a.window_begin = window_begins(call, p.pages, p.query_begin, p.queries, p.window);
   a.causal = p.causal;
-  a.settled = tables_settled(call);
+  a.settled = plan_settled(call, a);
   a.scale = p.scale * 1.4426950408889634f;
   const int64_t tiles = (int64_t)a.units * (p.kv->row_limit / decode_tile + 1);  // + 1: a tile may begin before the first key
   const int blocks = (int)std::min<int64_t>(tiles, (int64_t)call->multiprocessors * blocks_per_multiprocessor());

@@ -39,9 +39,9 @@ class DecodeStream {
   static constexpr int padded = D + 8;  // floats; a row of the joined values, spread over the banks
   static_assert(R * padded * 4 <= warp_bytes, "the values of a warp take the place of its stages");
 
-  // `states`: [warps][R] in shared memory.
-  __device__ DecodeStream(const DecodeArguments& a, uint8_t* shared, float2 (*states)[R])
-      : a_(a), shared_(shared), states_(states), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32) {
+  // `states` [warps][R] and `begins` [R]: in shared memory.
+  __device__ DecodeStream(const DecodeArguments& a, uint8_t* shared, float2 (*states)[R], int* begins)
+      : a_(a), shared_(shared), states_(states), begins_(begins), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32) {
     stage_address_ = shared_address(shared + warp_ * warp_bytes);
     query_address_ = shared_address(shared + decode_warps * warp_bytes);
   }
@@ -50,14 +50,14 @@ class DecodeStream {
     unit_ = decode_unit<R>(a_, unit);
     head_ = a_.pages.at(unit_.sequence, unit_.head);
     list_ = lane_ < 16 ? head_.key_pages : head_.value_pages;
-    const int start = unit_.start();
+    const int start = unit_.start(a_);
     stop_ = min(unit_.end, start + end_tile * decode_tile);
     const int base = start + first_tile * decode_tile + warp_ * 16;
 
     Row ahead[stages - 1];
 #pragma unroll
     for (int s = 0; s < stages - 1; s++) ahead[s] = locate(base + s * decode_tile);
-    pdl_wait();  // up to here only page tables and lengths were read
+    pdl_wait();  // up to here only what the plan is made from was read
     load_queries();
 #pragma unroll
     for (int s = 0; s < stages - 1; s++) issue(s, ahead[s]);
@@ -139,8 +139,12 @@ class DecodeStream {
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const int row = min(m * 16 + half * 8 + lane_ / 4, unit_.rows - 1);
-        visible_[m][half] = decode_visible(a_, unit_, (unit_.row + row) / a_.group);
+        end_[m][half] = decode_visible(a_, unit_, (unit_.row + row) / a_.group).y;
       }
+    }
+    if (threadIdx.x < R) {
+      const int row = min(static_cast<int>(threadIdx.x), unit_.rows - 1);
+      begins_[threadIdx.x] = decode_visible(a_, unit_, (unit_.row + row) / a_.group).x;
     }
     // Keys that every row sees: row 0 has the smallest end, the last row the largest begin.
     all_ = {decode_visible(a_, unit_, (unit_.row + unit_.rows - 1) / a_.group).x,
@@ -171,7 +175,7 @@ class DecodeStream {
         mma_m16n8k16<T>(s[m][1], q, b[2], b[3]);
       }
     }
-    const bool cut = key < all_.x || key + 16 > all_.y;
+    const bool cut = key + 16 > all_.y;
     uint32_t p[M][4];
 #pragma unroll
     for (int m = 0; m < M; m++) softmax(m, s[m], key, cut, p[m]);
@@ -195,9 +199,15 @@ class DecodeStream {
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         s[tile][e] *= a_.scale;
-        const int2 span = visible_[m][e / 2];
-        const int j = column + tile * 8 + e % 2;
-        if (cut && (j < span.x || j >= span.y)) s[tile][e] = -INFINITY;
+        if (cut && column + tile * 8 + e % 2 >= end_[m][e / 2]) s[tile][e] = -INFINITY;
+      }
+    }
+    if (key < all_.x) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int hidden = begins_[m * 16 + e / 2 * 8 + lane_ / 4] - column - e % 2;  // so many columns
+        if (hidden > 0) s[0][e] = -INFINITY;
+        if (hidden > 8) s[1][e] = -INFINITY;
       }
     }
     float factor[2];
@@ -287,6 +297,7 @@ class DecodeStream {
   const DecodeArguments& a_;
   uint8_t* shared_;
   float2 (*states_)[R];
+  int* begins_;                // the first key that a row sees
   int lane_, warp_;
   uint32_t stage_address_, query_address_;
   DecodeUnit unit_;
@@ -294,7 +305,7 @@ class DecodeStream {
   const int32_t* list_;
   int stop_;                   // keys of this segment end here
   int2 all_;
-  int2 visible_[M][2];
+  int end_[M][2];              // the keys that this lane's rows see end here
   float o_[M][D / 8][4];
   float maximum_[M][2];
   float sum_[M][2];            // of this lane's columns

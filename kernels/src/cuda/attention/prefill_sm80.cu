@@ -43,8 +43,8 @@ struct BlockFacts {
 template <int D>
 struct Layout {
   static constexpr int q = 0, k = tile_bytes<D>(sm80_rows), v = k + tile_bytes<D>(sm80_step),
-                       address = v + tile_bytes<D>(sm80_step), facts = address + 2 * 2 * sm80_step * 8,
-                       bytes = facts + sizeof(BlockFacts);
+                       address = v + tile_bytes<D>(sm80_step), windows = address + 2 * 2 * sm80_step * 8,
+                       facts = windows + sm80_rows * 4, bytes = facts + sizeof(BlockFacts);
 };
 
 // The steps of one (row block, query head), in order.
@@ -99,10 +99,21 @@ __global__ void __launch_bounds__(sm80_threads, D == 128 ? 2 : 3) attention_sm80
   const uint8_t** address = reinterpret_cast<const uint8_t**>(shared + L::address);
   const accel_kv_head& source = p.pages.at(sequence, blockIdx.x / p.group);
   BlockFacts& facts = *reinterpret_cast<BlockFacts*>(shared + L::facts);
+  int* windows = reinterpret_cast<int*>(shared + L::windows);
+  static_assert(sm80_threads == sm80_rows);
+  if (p.window > 0) {                    // rows behind the last query see what it sees
+    const int query = min(first + static_cast<int>(threadIdx.x), m - 1);
+    windows[threadIdx.x] = p.pages.window_begin(source, source.rows - m + query, p.window);
+  }
   if (threadIdx.x == 0) {
     facts.head = source;
-    facts.rows = {source.rows, source.rows - m, p.causal, p.window, p.ranges == nullptr ? 0 : p.ranges[2 * sequence],
-                  p.ranges == nullptr ? source.rows : min(source.rows, p.ranges[2 * sequence + 1])};
+    facts.rows = {source.rows,
+                  source.rows - m,
+                  p.causal,
+                  p.ranges == nullptr ? 0 : p.ranges[2 * sequence],
+                  p.ranges == nullptr ? source.rows : min(source.rows, p.ranges[2 * sequence + 1]),
+                  p.window > 0 ? windows : nullptr,
+                  first};
   }
   __syncthreads();
   const VisibleRows& rows = facts.rows;

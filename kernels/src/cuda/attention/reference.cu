@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(32 * warps, 4) attention_reference(const Refer
     hi = min(hi, p.ranges[2 * sequence + 1]);
   }
   if (p.causal) hi = min(hi, past + i + 1);
-  if (p.window > 0) lo = max(lo, past + i - p.window + 1);
+  lo = max(lo, p.pages.window_begin(head, past + i, p.window));
 
   Row row;
   if (p.tiles.row_ptr == nullptr) {

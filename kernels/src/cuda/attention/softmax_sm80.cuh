@@ -14,10 +14,11 @@ struct VisibleRows {
   int rows;                              // in the cache
   int past;                              // rows minus queries; may be negative
   bool causal;
-  int window;
   int begin, end;                        // range, end <= rows
+  const int* window_begin;               // of the queries from `first` on; null: no window
+  int first;
 
-  __device__ int lo(int i) const { return window > 0 ? max(begin, past + i - window + 1) : begin; }
+  __device__ int lo(int i) const { return window_begin == nullptr ? begin : max(begin, window_begin[i - first]); }
   __device__ int hi(int i) const { return causal ? min(end, past + i + 1) : end; }
   // Whether some query of [first, last] does not see all of [key, key_end). Both bounds grow with i.
   __device__ bool crosses(int first, int last, int key, int key_end) const {

@@ -19,6 +19,7 @@ struct BlockMass {
   KvPages pages;
   float* out;          // [query heads][row blocks][columns]
   int n, queries, query_heads, group, head_dim;
+  int window;          // in positions; 0: none
   float scale;
 };
 
@@ -54,6 +55,7 @@ __global__ void __launch_bounds__(32 * warps) block_mass_any(const BlockMass p) 
       const T* row = reinterpret_cast<const T*>(p.pages.key(head, k0 + r));
       for (int c = lane; c < d; c += 32) keys[r * stride + c] = to_float(row[c]);
     }
+    const int until = p.pages.window_end(head, k0 + lane, p.window) - (p.n - p.queries) - first;  // queries of the row block
     __syncthreads();
     for (int t0 = warp * queries_at_once; t0 < count; t0 += warps * queries_at_once) {
       __syncwarp();
@@ -70,7 +72,7 @@ __global__ void __launch_bounds__(32 * warps) block_mass_any(const BlockMass p) 
       }
 #pragma unroll
       for (int u = 0; u < queries_at_once; u++) {
-        if (t0 + u >= count || k0 + lane >= end || k0 + lane > last + t0 + u) continue;
+        if (t0 + u >= min(count, until) || k0 + lane >= end || k0 + lane > last + t0 + u) continue;
         const float lse = p.lse[static_cast<int64_t>(first + t0 + u) * p.query_heads + h];
         if (lse != -INFINITY) total += expf(logit[u] * p.scale - lse);
       }
@@ -85,7 +87,7 @@ __global__ void __launch_bounds__(32 * warps) block_mass_any(const BlockMass p) 
   *out = sum / static_cast<float>(count);
 }
 
-// out:tensor f32[Hq,RB,C], q:tensor[m,Hq,d], kv:kv, lse:tensor f32[m,Hq], scale:float
+// out:tensor f32[Hq,RB,C], q:tensor[m,Hq,d], kv:kv, lse:tensor f32[m,Hq], scale:float, window:int
 int block_mass(const accel_call* call) {
   const accel_tensor* out = call->args[0].tensor;
   const accel_tensor* q = call->args[1].tensor;
@@ -101,6 +103,7 @@ int block_mass(const accel_call* call) {
   p.group = p.query_heads / kv.heads;
   p.head_dim = kv.head_dim;
   p.scale = static_cast<float>(call->args[4].f);
+  p.window = window_of(call->args[5]);
   call->ran(call, "block_mass");
   if (p.queries == 0) return ACCEL_OK;
   if (out->shape[1] > 65535 || p.query_heads > 65535) {

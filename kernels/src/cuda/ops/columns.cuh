@@ -21,8 +21,9 @@ struct Columns {
   float scale;
   Reduce reduce;                         // none: a row of out per query head
   const uint32_t* mask;                  // or null; only pairs in these blocks count (cpu/ops/signals.cc)
-  int mask_words;
+  uint16_t mask_words;
   bool accumulate;                       // columns of rows before the queries' own are added to
+  int window;                            // in positions; 0: none
 
   // Whether query i of a head sees the keys of the 128-block at `key`.
   __device__ bool visible(int i, int head, int key) const {
@@ -31,12 +32,19 @@ struct Columns {
     return words[key / 128 / 32] >> (key / 128 % 32) & 1;
   }
   __device__ int rows() const { return pages.at(0, 0).rows; }
+  // How many queries there are up to the first that is too far from row `key` of a head.
+  __device__ int seen_until(const accel_kv_head& head, int key) const {
+    return pages.window_end(head, key, window) - (head.rows - queries);
+  }
   // Column `key` of a row of out; `last` is rows - queries.
   __device__ void put(int row, int key, int last, double x) const {
     float& at = out[row * stride + key];
     at = static_cast<float>(accumulate && key < last ? at + x : x);
   }
 };
+
+// With more, column_sums_sm80 takes up to 26 registers more and spills (nvcc 13.0), whatever the members are.
+static_assert(sizeof(Columns) <= 128);
 
 constexpr float log2e = 1.44269504f;
 

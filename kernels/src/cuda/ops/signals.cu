@@ -29,10 +29,11 @@ bool tensor_cores(const accel_call* call, const accel_tensor* q, const accel_kv&
 template <class T, int D>
 void columns_sm80(const accel_call* call, const Columns& p, int kv_heads, int tiles) {
   constexpr int bytes = ColumnLayout<D>::bytes;
-  cudaFuncSetAttribute(column_sums_sm80<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  const auto kernel = p.window > 0 ? column_sums_sm80<T, D, true> : column_sums_sm80<T, D, false>;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   // Early keys are seen by the most queries: ascending order is heaviest first.
   const dim3 grid(kv_heads * (p.group / p.block_heads), tiles);
-  launch_pdl(call, column_sums_sm80<T, D>, grid, dim3(sm80_threads), bytes, p);
+  launch_pdl(call, kernel, grid, dim3(sm80_threads), bytes, p);
 }
 
 // Kernels for column sums, the slowest first.
@@ -44,9 +45,9 @@ Path choose(const accel_call* call, const Columns& p, const accel_tensor* q, con
   const char* name = getenv("ACCEL_CUDA_COLUMNS");
   const std::string_view wanted(name == nullptr ? "" : name);
   if (p.queries == 0 || !tensor_cores(call, q, kv) || wanted == "any") return Path::any;
-  // Hopper's kernel has two columns of a mask in a tile; with a mask the other one is fast enough.
+  // Hopper's kernel has two columns of a mask in a tile, and no windows; with either the other one is fast enough.
   if (p.mask != nullptr && p.begin % sm80_rows != 0) return Path::any;
-  if (p.mask != nullptr || !columns_sm90_supports(call, p, kv) || wanted == "sm80") return Path::sm80;
+  if (p.mask != nullptr || p.window > 0 || !columns_sm90_supports(call, p, kv) || wanted == "sm80") return Path::sm80;
   return p.queries >= few || wanted == "sm90" ? Path::sm90 : Path::sm80;
 }
 
@@ -72,7 +73,7 @@ int launch_columns(const accel_call* call, const Columns& p, const accel_tensor*
 }
 
 int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse, const accel_kv& kv, double scale,
-                Reduce reduce, bool accumulate = false, accel_ints range = {}, const accel_tensor* mask = nullptr,
+                Reduce reduce, int window, bool accumulate = false, accel_ints range = {}, const accel_tensor* mask = nullptr,
                 Path* ran = nullptr) {
   const accel_tensor* out = call->args[0].tensor;
   Columns p = {};
@@ -87,10 +88,15 @@ int sum_columns(const accel_call* call, const accel_tensor* q, const float* lse,
   p.block_heads = p.group;
   p.scale = static_cast<float>(scale);
   p.reduce = reduce;
+  p.window = window;
   p.accumulate = accumulate;
   if (mask != nullptr) {
     p.mask = data<const uint32_t>(mask);
-    p.mask_words = static_cast<int>(mask->shape[2]);
+    if (mask->shape[2] > UINT16_MAX) {
+      return call->fail(call, "ERR_ACCEL_SHAPE", "column_sums: a mask of %lld words is too wide; %d are enough for %lld rows",
+                        static_cast<long long>(mask->shape[2]), UINT16_MAX, UINT16_MAX * 32ll * 128);
+    }
+    p.mask_words = static_cast<uint16_t>(mask->shape[2]);
   }
   // As many rows as there may be when this is replayed: out has room for them.
   const int most = static_cast<int>(p.stride < kv.row_limit ? p.stride : kv.row_limit);
@@ -134,7 +140,8 @@ void lse_sm80(const accel_call* call, const LseParts& p, dim3 grid) {
 }
 
 // lse of all queries, on tensor cores, keys split over blocks.
-int lse_of_last(const accel_call* call, const accel_tensor* q, const accel_kv& kv, double scale, int n, float* lse) {
+int lse_of_last(const accel_call* call, const accel_tensor* q, const accel_kv& kv, double scale, int window, int n,
+                float* lse) {
   LseParts p = {};
   p.q = data(q);
   p.pages = kv_pages(kv);
@@ -142,6 +149,7 @@ int lse_of_last(const accel_call* call, const accel_tensor* q, const accel_kv& k
   p.queries = static_cast<int>(q->shape[0]);
   p.query_heads = static_cast<int>(q->shape[1]);
   p.group = p.query_heads / kv.heads;
+  p.window = window;
   p.scale = static_cast<float>(scale);
 
   // About three blocks a multiprocessor at once, twice over; at least 512 keys a split.
@@ -172,7 +180,8 @@ int lse_of_last(const accel_call* call, const accel_tensor* q, const accel_kv& k
   return launched(call);
 }
 
-int lse_reference(const accel_call* call, const accel_tensor* q, const accel_kv& kv, double scale, float* lse) {
+int lse_reference(const accel_call* call, const accel_tensor* q, const accel_kv& kv, double scale, int window,
+                  float* lse) {
   const int32_t begin[2] = {0, static_cast<int32_t>(q->shape[0])};
   AttentionProblem problem = {};
   problem.call = call;
@@ -189,34 +198,36 @@ int lse_reference(const accel_call* call, const accel_tensor* q, const accel_kv&
   problem.queries = problem.max_len = begin[1];
   problem.scale = static_cast<float>(scale);
   problem.causal = true;
+  problem.window = window;
   return run_attention_reference(problem);
 }
 
-// out:tensor f32[Hs,n], q:tensor[w,Hq,d], kv:kv, scale:float, reduce:int
+// out:tensor f32[Hs,n], q:tensor[w,Hq,d], kv:kv, scale:float, reduce:int, window:int
 int observe_scores(const accel_call* call) {
   const accel_tensor* q = call->args[1].tensor;
   const accel_kv& kv = *call->args[2].kv;
   const double scale = call->args[3].f;
+  const int window = window_of(call->args[5]);
   const int n = static_cast<int>(call->args[0].tensor->shape[1]);
   float* lse = nullptr;
   if (q->shape[0] > 0) {
     lse = static_cast<float*>(call->scratch(call, sizeof(float) * q->shape[0] * q->shape[1]));
-    const int status = tensor_cores(call, q, kv) && scale > 0 ? lse_of_last(call, q, kv, scale, n, lse)
-                                                               : lse_reference(call, q, kv, scale, lse);
+    const int status = tensor_cores(call, q, kv) && scale > 0 ? lse_of_last(call, q, kv, scale, window, n, lse)
+                                                               : lse_reference(call, q, kv, scale, window, lse);
     if (status != ACCEL_OK) return status;
   }
-  const int status = sum_columns(call, q, lse, kv, scale, static_cast<Reduce>(call->args[4].i));
+  const int status = sum_columns(call, q, lse, kv, scale, static_cast<Reduce>(call->args[4].i), window);
   if (status == ACCEL_OK) call->ran(call, "observe_scores");
   return status;
 }
 
 // out:tensor f32[Hs,m], q:tensor[T,Hq,d], lse:tensor f32[T,Hq], kv:kv, scale:float, reduce:int, accumulate:int, ranges:ints,
-// mask:tensor? i32[R,Hq,W]
+// mask:tensor? i32[R,Hq,W], window:int
 int column_sums(const accel_call* call) {
   Path path = Path::any;
   const int status = sum_columns(call, call->args[1].tensor, data<float>(call->args[2].tensor), *call->args[3].kv,
-                                 call->args[4].f, static_cast<Reduce>(call->args[5].i), call->args[6].i != 0,
-                                 call->args[7].ints, call->args[8].tensor, &path);
+                                 call->args[4].f, static_cast<Reduce>(call->args[5].i), window_of(call->args[9]),
+                                 call->args[6].i != 0, call->args[7].ints, call->args[8].tensor, &path);
   if (status == ACCEL_OK) call->ran(call, path == Path::sm90 ? "column_sums_sm90" : "column_sums");
   return status;
 }

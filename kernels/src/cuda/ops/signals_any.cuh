@@ -36,9 +36,10 @@ __global__ void __launch_bounds__(32 * any_warps) column_sums_any(const Columns 
   }
   __syncthreads();
   const int last = rows - p.queries;
+  const int until = p.seen_until(head, key), all_until = p.seen_until(head, min(first_key + any_keys, end) - 1);
   double total = 0;
   // Each warp writes and reads its own query row.
-  for (int i = max(0, first_key - last) + warp; i < p.queries; i += any_warps) {
+  for (int i = max(0, first_key - last) + warp; i < all_until; i += any_warps) {
     const int64_t at = static_cast<int64_t>(i) * p.query_heads + h;
     __syncwarp();
     for (int c = lane; c < head_dim; c += 32) {
@@ -46,7 +47,7 @@ __global__ void __launch_bounds__(32 * any_warps) column_sums_any(const Columns 
     }
     __syncwarp();
     const float lse = p.lse[at];
-    if (key < end && key <= last + i && lse != -INFINITY && p.visible(i, h, key)) {
+    if (key < end && key <= last + i && i < until && lse != -INFINITY && p.visible(i, h, key)) {
       float sum = 0;
       for (int c = 0; c < head_dim; c++) sum = fmaf(keys[lane * (head_dim + 1) + c], queries[warp * head_dim + c], sum);
       total += expf(sum * p.scale - lse);

@@ -23,11 +23,12 @@ namespace accel::cuda {
 template <int D>
 struct ColumnLayout {
   static constexpr int k = 0, q = tile_bytes<D>(sm80_rows), shift = q + 2 * tile_bytes<D>(sm80_step),
-                       address = shift + 2 * sm80_step * 4, bytes = address + sm80_rows * 8;
+                       address = shift + 2 * sm80_step * 4, until = address + sm80_rows * 8,
+                       bytes = until + sm80_rows * 4;
 };
 
-// Grid: (kv heads * group / block heads, tiles of 128 columns from p.begin on).
-template <class T, int D>
+// Grid: (kv heads * group / block heads, tiles of 128 columns from p.begin on). Windowed: whether p.window is positive.
+template <class T, int D, bool Windowed>
 __global__ void __launch_bounds__(sm80_threads, 3) column_sums_sm80(const Columns p) {
   extern __shared__ __align__(1024) uint8_t shared[];
   using L = ColumnLayout<D>;
@@ -35,6 +36,7 @@ __global__ void __launch_bounds__(sm80_threads, 3) column_sums_sm80(const Column
   const uint32_t base = shared_address(shared), k_tile = base + L::k;
   float* shift = reinterpret_cast<float*>(shared + L::shift);
   const uint8_t** address = reinterpret_cast<const uint8_t**>(shared + L::address);
+  int* until = reinterpret_cast<int*>(shared + L::until);
   const int first_head = static_cast<int>(blockIdx.x) * p.block_heads;
   const int first_key = p.begin + static_cast<int>(blockIdx.y) * sm80_rows;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -43,12 +45,18 @@ __global__ void __launch_bounds__(sm80_threads, 3) column_sums_sm80(const Column
 
   // Query i sees key j if j <= last + i. The first tile starts at a multiple of its size.
   const int last = rows - p.queries, first_tile = max(0, first_key - last) / sm80_step;
-  const int tiles = (p.queries + sm80_step - 1) / sm80_step - first_tile, steps = tiles * p.block_heads;
+  int tiles = (p.queries + sm80_step - 1) / sm80_step - first_tile;
 
   const accel_kv_head& head = p.pages.at(0, first_head / p.group);
-  address[threadIdx.x] = row_address(
-      p.pages, row_place(p.pages, head, head.key_pages, min(first_key + static_cast<int>(threadIdx.x), rows - 1)));
+  const int own_key = min(first_key + static_cast<int>(threadIdx.x), rows - 1);
+  address[threadIdx.x] = row_address(p.pages, row_place(p.pages, head, head.key_pages, own_key));
+  if (Windowed) until[threadIdx.x] = p.seen_until(head, own_key);
   __syncthreads();
+
+  // Only queries before until[j] do, which grows with j. There is a tile even if its queries see nothing: the sums are to be
+  // written.
+  if (Windowed) tiles = max(1, (until[sm80_rows - 1] + sm80_step - 1) / sm80_step - first_tile);
+  const int steps = tiles * p.block_heads;
   copy_cache_rows<D, sm80_rows>(k_tile, address, rows - first_key);
 
   const int64_t stride = static_cast<int64_t>(p.query_heads) * D;
@@ -94,7 +102,7 @@ __global__ void __launch_bounds__(sm80_threads, 3) column_sums_sm80(const Column
     }
 
     const int query = (first_tile + step % tiles) * sm80_step, pairs = (min(p.queries - query, sm80_step) + 15) / 16;
-    const bool masked = last + query < first_key + sm80_rows - 1;
+    const bool masked = last + query < first_key + sm80_rows - 1, far = Windowed && query + sm80_step > until[0];
     const uint32_t q_lane = lane_b<D>(base + L::q + step % 2 * tile_bytes<D>(sm80_step));
     float sum[2][2] = {};
 #pragma unroll 2
@@ -122,6 +130,7 @@ __global__ void __launch_bounds__(sm80_threads, 3) column_sums_sm80(const Column
             // Key first_key + row is seen by queries from key - last on.
             const int row = warp * 32 + m * 16 + e / 2 * 8 + lane / 4;
             if (masked && first_key + row > last + query + column + e % 2) x = -INFINITY;
+            if (Windowed && far && query + column + e % 2 >= until[row]) x = -INFINITY;
             sum[m][e / 2] += exp2_fast(x);
           }
         }

@@ -20,13 +20,14 @@ struct LseParts {
   int query_heads;
   int group;
   int split_steps;                       // steps of 64 keys a split
+  int window;                            // in positions; 0: none
   float scale;
 };
 
 template <int D>
 struct LseLayout {
   static constexpr int q = 0, k = tile_bytes<D>(sm80_rows), address = k + 2 * tile_bytes<D>(sm80_step),
-                       bytes = address + 2 * sm80_step * 8;
+                       windows = address + 2 * sm80_step * 8, bytes = windows + sm80_rows * 4;
 };
 
 // Grid: (row blocks of a kv head, kv heads, splits).
@@ -37,10 +38,20 @@ __global__ void __launch_bounds__(sm80_threads, 3) lse_parts_sm80(const LseParts
   pdl_wait();
   const uint32_t base = shared_address(shared);
   const uint8_t** address = reinterpret_cast<const uint8_t**>(shared + L::address);
-  const int first_row = static_cast<int>(blockIdx.x) * sm80_rows, packed = p.group * p.queries;
-  const int begin = static_cast<int>(blockIdx.z) * p.split_steps;
-  const int steps = min(p.split_steps, (p.n + sm80_step - 1) / sm80_step - begin), last = p.n - p.queries;
+  int* windows = reinterpret_cast<int*>(shared + L::windows);
+  const int first_row = static_cast<int>(blockIdx.x) * sm80_rows, packed = p.group * p.queries, last = p.n - p.queries;
   const accel_kv_head& head = p.pages.at(0, blockIdx.y);
+  int begin = static_cast<int>(blockIdx.z) * p.split_steps;
+  int steps = min(p.split_steps, (p.n + sm80_step - 1) / sm80_step - begin);
+  int seen_by_all = 0;                   // all queries see the keys from here to `last`
+  if (p.window > 0) {
+    const int query = min(first_row + static_cast<int>(threadIdx.x), packed - 1) % p.queries;
+    windows[threadIdx.x] = p.pages.window_begin(head, last + query, p.window);  // read after the next barrier
+    const int skipped = max(0, min(p.pages.window_begin(head, last, p.window) / sm80_step - begin, steps));
+    begin += skipped;
+    steps -= skipped;
+    seen_by_all = p.pages.window_begin(head, p.n - 1, p.window);
+  }
 
   // Queries: the rows of a tile are not evenly spaced, so each thread finds the addresses it copies.
   constexpr int chunks = D / 8;
@@ -79,17 +90,20 @@ __global__ void __launch_bounds__(sm80_threads, 3) lse_parts_sm80(const LseParts
 
     float s[2][8][4];
     multiply_abt<T, D>(s, base + L::q, base + L::k + i % 2 * tile_bytes<D>(sm80_step));
-    if (key + sm80_step > last + 1) {    // some query does not see all of the step
+    if (key + sm80_step > last + 1 || key < seen_by_all) {  // some query does not see all of the step
 #pragma unroll
       for (int mt = 0; mt < 2; mt++) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          const int lane = threadIdx.x % 32, row = first_row + threadIdx.x / 32 * 32 + mt * 16 + half * 8 + lane / 4;
-          const int hi = last + row % p.queries + 1 - key - lane % 4 * 2;
+          const int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 32 + mt * 16 + half * 8 + lane / 4;
+          const int first_key = key + lane % 4 * 2, hi = last + (first_row + row) % p.queries + 1 - first_key;
+          const int lo = p.window > 0 ? windows[row] - first_key : 0;
 #pragma unroll
           for (int n = 0; n < 8; n++) {
-            if (n * 8 >= hi) s[mt][n][2 * half] = -INFINITY;
-            if (n * 8 + 1 >= hi) s[mt][n][2 * half + 1] = -INFINITY;
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+              if (n * 8 + e < lo || n * 8 + e >= hi) s[mt][n][2 * half + e] = -INFINITY;
+            }
           }
         }
       }

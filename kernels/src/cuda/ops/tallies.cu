@@ -48,7 +48,7 @@ int tally_add(const accel_call* call) {
 }
 
 // ---- tally_step  kv:kv, q:tensor[B,Hq,d], lse:tensor f32[B,Hq], scale:float, tally:int, reduce:int, accumulate:int,
-//                  ranges:ints
+//                  ranges:ints, window:int
 
 // Blocks for each (sequence, kv head): a tile a warp while that leaves no multiprocessor with more than 4 blocks, then
 // more tiles a warp, 32 at most so that one long sequence in a batch is still spread out.
@@ -80,13 +80,14 @@ int tally_step(const accel_call* call) {
   a.counted = a.reduce == Reduce::first ? 1 : a.group;
   if (a.reduce == Reduce::first) a.reduce = Reduce::sum;  // of one
   a.accumulate = call->args[6].i != 0;
+  a.window = window_of(call->args[8]);
   call->ran(call, "tally_step");
   if (kv.sequences == 0 || kv.row_limit == 0) return ACCEL_OK;
   if (ranges.size > 0) {
     a.ranges = static_cast<const int32_t*>(
         call->upload(call, ranges.data, static_cast<size_t>(ranges.size) * sizeof(int32_t)));
   }
-  a.settled = tables_settled(call);
+  a.settled = tables_settled(call) && a.window == 0;
 
   const bool fast = tensor_cores(call, q, kv);
   return with_float(q->dtype, [&](auto* element) {

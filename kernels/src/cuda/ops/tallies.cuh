@@ -34,16 +34,27 @@ struct TallyStep {
   int query_heads, group;
   int counted;            // query heads of a group that count: all, or the first
   int tally;
+  int window;             // in positions; 0: none
   float scale;
   Reduce reduce;
   bool accumulate;
-  bool settled;           // page tables and lengths are older than the kernel before this one
+  bool settled;           // page tables and lengths are older than the kernel before this one, and no positions are read
 
   // The rows of a head that count.
   __device__ int2 rows(int pair, const accel_kv_head& head) const {
     if (ranges == nullptr) return {0, head.rows};
     const int sequence = pair / pages.heads;
     return {max(0, ranges[2 * sequence]), min(head.rows, ranges[2 * sequence + 1])};
+  }
+  // Takes the rows in front of the window out of `span`. They receive 0.
+  __device__ void leave_out(const accel_kv_head& head, int2& span) const {
+    if (window <= 0) return;
+    const int seen = min(span.y, pages.window_begin(head, head.rows - 1, window));
+    const int first = span.x + static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+    for (int row = first; !accumulate && row < seen; row += static_cast<int>(gridDim.x * blockDim.x)) {
+      *pages.tally(head, row, tally) = 0;
+    }
+    span.x = max(span.x, seen);
   }
   __device__ int first_query_head(int pair) const {
     return pair / pages.heads * query_heads + pair % pages.heads * group;
@@ -60,7 +71,8 @@ __global__ void __launch_bounds__(32 * tally_warps, 4) tally_step_mma(const __gr
   if (!a.settled) pdl_wait();
   const int pair = blockIdx.y, lane = threadIdx.x % 32, r = lane / 4, t = lane % 4;
   const accel_kv_head head = a.pages.head[pair];
-  const int2 span = a.rows(pair, head);
+  int2 span = a.rows(pair, head);
+  a.leave_out(head, span);
   const int stride = static_cast<int>(gridDim.x) * tally_warps * tally_tile;
   int row = span.x + (static_cast<int>(blockIdx.x) * tally_warps + static_cast<int>(threadIdx.x) / 32) * tally_tile;
 
@@ -137,7 +149,8 @@ __global__ void __launch_bounds__(32 * tally_warps) tally_step_any(const __grid_
   pdl_wait();
   const int pair = blockIdx.y, lane = threadIdx.x % 32;
   const accel_kv_head& head = a.pages.head[pair];
-  const int2 span = a.rows(pair, head);
+  int2 span = a.rows(pair, head);
+  a.leave_out(head, span);
   const int first_head = a.first_query_head(pair), stride = static_cast<int>(gridDim.x) * tally_warps;
   for (int row = span.x + static_cast<int>(blockIdx.x) * tally_warps + static_cast<int>(threadIdx.x) / 32; row < span.y;
        row += stride) {

@@ -33,9 +33,10 @@ void Arena::op_done() {
     largest = std::max(largest, block.bytes);
     block.used = 0;
   }
-  wanted_ = std::max(wanted_, used);
-  // One block is kept. What was launched may still use the others: they may go back all the same.
   bool fits = used <= largest;
+  // A quarter more, for ops that need a little more with every chunk of a prompt: each block that proves too small stays behind.
+  wanted_ = std::max(wanted_, fits ? used : used + used / 4);
+  // One block is kept. What was launched may still use the others: they may go back all the same.
   std::erase_if(blocks_, [&](const Block& block) {
     if (block.captured || (fits && block.bytes == largest)) return false;
     memory_.give(block.data, block.bytes);

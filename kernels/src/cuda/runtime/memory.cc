@@ -185,12 +185,12 @@ void DeviceMemory::out_of_memory(size_t bytes, const char* what) {
 }
 
 MemoryInfo DeviceMemory::info(size_t total) {
-  MemoryInfo info{total, total, true, used_.load(), peak_.load()};
+  MemoryInfo info{total, total, true, used_.load(), peak_.load(), idle_.load()};
   size_t free = 0;
   cudaSetDevice(device_);
   if (cudaMemGetInfo(&free, &total) == cudaSuccess) {
     info.total = total;
-    info.free = free + idle_.load();
+    info.free = free + info.idle;
   }
   return info;
 }

@@ -1,4 +1,5 @@
 import { ops, type Tensor } from '@accel/kernels';
+import { windowOf } from '../config/spec.js';
 import { BLOCK } from '../policy/prefill.js';
 import type { Batch } from './batch.js';
 import type { Piece } from './chunks.js';
@@ -68,6 +69,8 @@ function whyDense(
   m: number,
   rows: number,
 ): string | undefined {
+  // It bounds the work already, and estimators look at all rows.
+  if (windowOf(batch.runtime.spec, layer) > 0) return 'the layer has a sliding window';
   if (batch.encoded(state)) return 'older rows are stored encoded';
   // In a first prompt nothing has left: places in the cache are positions, whatever the selector makes of them later.
   if (state.selector?.attend !== undefined && state.turn > 0)

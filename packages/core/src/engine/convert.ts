@@ -1,6 +1,7 @@
 import { AccelError, ops, Tensor, type Device, type DType, type Stream } from '@accel/kernels';
 import { throwIfAborted } from '../append.js';
-import type { LayerWeights, ModelWeights } from '../models/family.js';
+import { mapLayer, type ModelWeights, type StoredWeights } from '../models/bind.js';
+import type { StoredWeight } from '../weights/source.js';
 
 /** Options of {@link convertWeights}. */
 export interface ConvertOptions {
@@ -18,41 +19,39 @@ const BATCH_BYTES = 256 * 2 ** 20;
 
 /**
  * Brings every weight to the device and to the compute format; on a CPU, a weight that has the format already stays in
- * the mapped file. Tied matrices are converted once. Copies run ahead while the next file pages are read.
+ * the mapped file. Quantised ones are unpacked. Tied matrices are converted once. Copies run ahead while the next file pages are read.
  * @throws AccelError `ERR_ACCEL_NAN` naming the first weight with a NaN or an infinity
  */
 export async function convertWeights(
   device: Device,
   stream: Stream,
-  weights: ModelWeights,
+  weights: StoredWeights,
   dtype: DType,
   options: ConvertOptions,
 ): Promise<ReadyWeights> {
   const named = [...nameWeights(weights)];
-  const totalBytes = named.reduce((sum, [, tensor]) => sum + tensor.byteLength, 0);
-  const ready = new Map<Tensor, Tensor>();
+  const totalBytes = named.reduce((sum, [, { data }]) => sum + data.byteLength, 0);
+  const ready = new Map<StoredWeight, Tensor>();
   const dispose = (): void => {
-    for (const [source, converted] of ready) {
-      source.dispose();
-      converted.dispose();
-    }
+    for (const [, stored] of named) stored.data.dispose();
+    for (const converted of ready.values()) converted.dispose();
   };
   try {
     using counts = Tensor.empty(device, 'int32', [named.length]);
     counts.write(stream, new Int32Array(named.length));
     let loadedBytes = 0;
     let waiting = 0;
-    for (const [index, [, tensor]] of named.entries()) {
+    for (const [index, [, stored]] of named.entries()) {
       throwIfAborted(options.signal);
-      if (!ready.has(tensor)) {
+      if (!ready.has(stored)) {
         using count = counts.slice(index, index + 1);
         ready.set(
-          tensor,
-          convert(device, stream, tensor, dtype, options.check ? count : undefined),
+          stored,
+          convert(device, stream, stored, dtype, options.check ? count : undefined),
         );
       }
-      loadedBytes += tensor.byteLength;
-      waiting += tensor.byteLength;
+      loadedBytes += stored.data.byteLength;
+      waiting += stored.data.byteLength;
       if (waiting < BATCH_BYTES && index + 1 < named.length) continue;
       await stream.synchronize();
       waiting = 0;
@@ -64,7 +63,7 @@ export async function convertWeights(
     dispose();
     throw error;
   }
-  const get = (tensor: Tensor): Tensor => ready.get(tensor) ?? tensor;
+  const get = (stored: StoredWeight): Tensor => ready.get(stored) ?? stored.data;
   return {
     embed: get(weights.embed),
     norm: get(weights.norm),
@@ -78,11 +77,19 @@ export async function convertWeights(
 function convert(
   device: Device,
   stream: Stream,
-  source: Tensor,
+  { data: source, shape, packed }: StoredWeight,
   dtype: DType,
   count: Tensor | undefined,
 ): Tensor {
   const here = source.to(stream);
+  if (packed !== undefined) {
+    const unpacked = Tensor.empty(device, dtype, shape);
+    using rows = unpacked.view([here.shape[0] ?? 0, shape.at(-1) ?? 0]);
+    ops.dequantize(stream, rows, here, packed);
+    if (here !== source) here.dispose();
+    if (count !== undefined) ops.countNonfinite(stream, count, unpacked);
+    return unpacked;
+  }
   if (count !== undefined) ops.countNonfinite(stream, count, here);
   if (here.dtype === dtype) return here;
   const converted = Tensor.empty(device, dtype, here.shape);
@@ -91,7 +98,10 @@ function convert(
   return converted;
 }
 
-function refuseNonfinite(named: readonly (readonly [string, Tensor])[], counts: Int32Array): void {
+function refuseNonfinite(
+  named: readonly (readonly [string, StoredWeight])[],
+  counts: Int32Array,
+): void {
   const index = counts.findIndex((count) => count > 0);
   if (index < 0) return;
   throw new AccelError(
@@ -100,20 +110,13 @@ function refuseNonfinite(named: readonly (readonly [string, Tensor])[], counts: 
   );
 }
 
-function* nameWeights(weights: ModelWeights): Generator<[string, Tensor]> {
+function* nameWeights(weights: StoredWeights): Generator<[string, StoredWeight]> {
   yield ['embed', weights.embed];
   yield ['norm', weights.norm];
   yield ['lmHead', weights.lmHead];
   for (const [index, layer] of weights.layers.entries()) {
-    for (const [key, tensor] of Object.entries(layer) as [string, Tensor | undefined][]) {
-      if (tensor !== undefined) yield [`layers.${String(index)}.${key}`, tensor];
+    for (const [key, stored] of Object.entries(layer) as [string, StoredWeight][]) {
+      yield [`layers.${String(index)}.${key}`, stored];
     }
   }
-}
-
-function mapLayer(layer: LayerWeights, get: (tensor: Tensor) => Tensor): LayerWeights {
-  const entries = Object.entries(layer) as [string, Tensor | undefined][];
-  return Object.fromEntries(
-    entries.map(([key, tensor]) => [key, tensor && get(tensor)]),
-  ) as unknown as LayerWeights;
 }

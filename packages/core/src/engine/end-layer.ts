@@ -1,4 +1,5 @@
 import { AccelError } from '@accel/kernels';
+import { windowOf } from '../config/spec.js';
 import type { LayerEnd } from '../policy/layer-end.js';
 import type { Part } from '../policy/part.js';
 import type { Batch } from './batch.js';
@@ -135,6 +136,7 @@ function withEnd(
     seen: state.seen + tokens.length,
     queries,
     scale: spec.attentionScale,
+    slidingWindow: windowOf(spec, layer),
     stream,
     budget: state.cuts.budget(layer),
     merge:

@@ -1,16 +1,18 @@
 import { ops, type Tensor } from '@accel/kernels';
-import type { LayerWeights } from '../models/family.js';
+import { windowOf } from '../config/spec.js';
+import type { LayerWeights } from '../models/bind.js';
 import type { Batch } from './batch.js';
 import { attendBlocks, choosesBlocks } from './block-attention.js';
 import type { Chunk, Piece } from './chunks.js';
 import type { ChunkTensors } from './chunk-tensors.js';
 import { keepObserved } from './observe.js';
 import { runs, Views } from './runs.js';
-import { addColumnSums, tallyStep } from './signals.js';
+import { addColumnSums, tallyStep, type Seen } from './signals.js';
 
 /**
  * One chunk of rows through one decoder layer:
- * `x += o(attention(rope(q, k), v)); x += down(silu(gate) · up)`, each behind an RMSNorm.
+ * `x += o(attention(rope(q, k), v)); x += down(silu(gate) · up)`, each behind an RMSNorm; biases and further norms where
+ * the family has them.
  * Attention sees the cache as it is after the chunk's own rows were appended; eviction comes later.
  */
 export function runLayer(
@@ -26,20 +28,49 @@ export function runLayer(
   ops.rmsnorm(stream, normed, hidden, weights.inputNorm, spec.normEps);
   if (chunk.work === 'rows') {
     ops.linearGroup(stream, [kFlat, vFlat], normed, keyWeights, keyBiases);
+    normHeads(batch, part.kHeads, weights.kNorm);
     appendRows(batch, layer, part, null);
     return;
   }
   const biases = [weights.qBias ?? null, ...keyBiases];
   ops.linearGroup(stream, [qFlat, kFlat, vFlat], normed, [weights.q, ...keyWeights], biases);
+  normHeads(batch, part.qHeads, weights.qNorm);
+  normHeads(batch, part.kHeads, weights.kNorm);
   appendRows(batch, layer, part, q);
   keepObserved(batch, chunk, q);
   attend(batch, layer, chunk, attended, q);
   if (chunk.work === 'attention') return;
-  ops.linear(stream, hidden, attendedFlat, weights.o, null, true);
+  addTo(batch, part, attendedFlat, weights.o, weights.oBias ?? null, weights.attentionOutNorm);
 
   ops.rmsnorm(stream, normed, hidden, weights.postNorm, spec.normEps);
   ops.gatedLinear(stream, inner, normed, weights.gate, weights.up);
-  ops.linear(stream, hidden, inner, weights.down, null, true);
+  addTo(batch, part, inner, weights.down, null, weights.mlpOutNorm);
+}
+
+/** RMSNorm of every head by itself, in the families that have one. @param heads `[rows · heads, d]` */
+function normHeads(batch: Batch, heads: Tensor, weight: Tensor | undefined): void {
+  if (weight === undefined) return;
+  const { stream, spec } = batch.runtime;
+  ops.rmsnorm(stream, heads, heads, weight, spec.normEps);
+}
+
+/** Adds a projection to the residual stream; families with a norm after it cannot add while they multiply. */
+function addTo(
+  batch: Batch,
+  { hidden, normed }: ChunkTensors,
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  norm: Tensor | undefined,
+): void {
+  const { stream, spec } = batch.runtime;
+  if (norm === undefined) {
+    ops.linear(stream, hidden, x, weight, bias, true);
+    return;
+  }
+  ops.linear(stream, normed, x, weight, bias, false);
+  ops.rmsnorm(stream, normed, normed, norm, spec.normEps);
+  ops.add(stream, hidden, hidden, normed);
 }
 
 /** Rotates queries and keys and puts the chunk's keys, values and positions into the caches. */
@@ -91,10 +122,11 @@ function attendRun(
   const first = run[0] as Piece;
   const state = batch.state(first);
   const wanted = batch.counts(first.item) ? lse : null;
+  const window = windowOf(spec, layer);
   if (choosesBlocks(batch, state)) {
     const mask = attendBlocks(batch, layer, first, out, q, wanted);
     if (mask !== undefined) {
-      if (wanted !== null) count(batch, layer, run, q, wanted, undefined, mask);
+      if (wanted !== null) count(batch, layer, run, q, wanted, { window, mask });
       return;
     }
   }
@@ -110,9 +142,11 @@ function attendRun(
       m: first.end - first.begin,
       firstPosition: state.seen + first.offset,
       scale: spec.attentionScale,
+      window,
       stream,
-      attended: (query, begin, end) => {
-        if (wanted !== null) count(batch, layer, run, query, wanted, [begin, end]);
+      attended: (query, begin, end, within = window) => {
+        if (wanted !== null)
+          count(batch, layer, run, query, wanted, { window: within, range: [begin, end] });
       },
     });
     return;
@@ -120,9 +154,10 @@ function attendRun(
   const kv = batch.kv(run, layer);
   const lens = lengths(run);
   const scale = spec.attentionScale;
-  if (batch.encoded(state)) state.format?.attend({ stream, out, lse: wanted, q, kv, lens, scale });
-  else ops.attention(stream, out, wanted, q, kv, lens, { scale, causal: true });
-  if (wanted !== null) count(batch, layer, run, q, wanted);
+  if (batch.encoded(state))
+    state.format?.attend({ stream, out, lse: wanted, q, kv, lens, scale, window });
+  else ops.attention(stream, out, wanted, q, kv, lens, { scale, causal: true, window });
+  if (wanted !== null) count(batch, layer, run, q, wanted, { window });
 }
 
 /** Whether two sequences can share an attention call. */
@@ -140,18 +175,17 @@ function count(
   run: readonly Piece[],
   q: Tensor,
   lse: Tensor,
-  range?: readonly [number, number],
-  mask?: Tensor,
+  seen: Seen,
 ): void {
   if (batch.phase === 'decode') {
-    tallyStep(batch, layer, run, q, lse, range);
+    tallyStep(batch, layer, run, q, lse, seen);
     return;
   }
   for (const piece of run) {
     using part = new Views({ begin: (run[0] as Piece).begin, end: (run.at(-1) as Piece).end }, [
       piece,
     ]);
-    addColumnSums(batch, layer, piece, part.of(q), part.of(lse), range, mask);
+    addColumnSums(batch, layer, piece, part.of(q), part.of(lse), seen);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Device, DType, PagePool, Stream } from '@accel/kernels';
 import type { ModelSpec } from '../config/spec.js';
-import type { ModelWeights } from '../models/family.js';
+import type { ModelWeights } from '../models/bind.js';
 import type { Lock } from './lock.js';
 import type { RopeCache } from './rope.js';
 import type { Workspace } from './workspace.js';

@@ -4,11 +4,21 @@ import type { Batch } from './batch.js';
 import type { Piece } from './chunks.js';
 import type { PolicyParts } from './parts.js';
 
+/** Which of the rows before them some queries attended. */
+export interface Seen {
+  /** Positions of the sliding window; 0: no limit. */
+  readonly window: number;
+  /** Rows `[begin, end)`, the same in every sequence. Default all. */
+  readonly range?: readonly [number, number];
+  /** Blocks, when a sparse prefill chose some. Default all. */
+  readonly mask?: Tensor;
+}
+
 /**
  * How the sums of a prompt are reduced over the query heads while they are added up. Sums and means of chunks add; for
  * anything else the query heads stay apart until the prompt is done.
  */
-function sumsReduce(parts: PolicyParts): ops.GroupReduce {
+export function sumsReduce(parts: PolicyParts): ops.GroupReduce {
   const reduces = new Set(
     parts.tallies.filter(countsPrompt).map((request) => (request as { reduce: string }).reduce),
   );
@@ -27,8 +37,6 @@ function sumsOf(batch: Batch, item: number, rows: number): Tensor {
 /**
  * Adds the attention of a chunk's queries to the sums of its sequence. A query's row of the softmax is final within
  * its own chunk, because all rows that it may see are there, so the sums over chunks are exact.
- * @param range rows `[begin, end)` that these queries attended; default all
- * @param mask blocks that they attended, when a sparse prefill chose some; default all
  */
 export function addColumnSums(
   batch: Batch,
@@ -36,8 +44,7 @@ export function addColumnSums(
   piece: Piece,
   q: Tensor,
   lse: Tensor,
-  range?: readonly [number, number],
-  mask?: Tensor,
+  { window, range, mask }: Seen,
 ): void {
   const { stream, spec } = batch.runtime;
   const { state, tokens } = batch.item(piece.item);
@@ -47,6 +54,7 @@ export function addColumnSums(
     scale: spec.attentionScale,
     reduce: sumsReduce(state.parts),
     accumulate: piece.offset > 0,
+    window,
     ...(range && { range }),
     ...(mask && { mask }),
   });
@@ -69,7 +77,6 @@ export function tallyPrompt(batch: Batch, item: number, layer: number): void {
 /**
  * Adds the attention of a decode step to the tallies of all rows, for sequences that count the same way.
  * @param q `[B, Hq, d]` @param lse float32 `[B, Hq]`
- * @param range rows `[begin, end)` that these queries attended, the same in every sequence; default all
  */
 export function tallyStep(
   batch: Batch,
@@ -77,7 +84,7 @@ export function tallyStep(
   pieces: readonly Piece[],
   q: Tensor,
   lse: Tensor,
-  range?: readonly [number, number],
+  { window, range }: Omit<Seen, 'mask'>,
 ): void {
   const [first] = pieces;
   if (first === undefined) return;
@@ -95,6 +102,7 @@ export function tallyStep(
       tally,
       reduce: (request as Exclude<TallyRequest, { kind: 'own' }>).reduce,
       accumulate: request.kind === 'attention',
+      window,
       ...(ranges && { ranges }),
     });
   }

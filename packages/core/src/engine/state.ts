@@ -9,6 +9,7 @@ import type { Selector } from '../policy/select.js';
 import type { PartSetup } from '../policy/setup.js';
 import { BlockLog } from './block-log.js';
 import { Cuts } from './cuts.js';
+import { kvShape, rowFormat } from './kv-shape.js';
 import type { PolicyParts } from './parts.js';
 import { Reports } from './reports.js';
 import type { Runtime } from './runtime.js';
@@ -83,16 +84,7 @@ export class SequenceState implements Disposable {
   ): SequenceState {
     const { spec, stream, device, dtype } = runtime;
     const format = rowFormat(runtime, parts);
-    const kv = new KvSequence(runtime.pool, {
-      layers: spec.layers,
-      heads: spec.kvHeads,
-      headDim: spec.headDim,
-      dtype,
-      tallies: parts.tallies.length,
-      // Without a selection no row ever leaves, so a row's number is its position.
-      positions: parts.select === undefined ? 'implied' : 'stored',
-      ...(format && { encoded: format.items }),
-    });
+    const kv = new KvSequence(runtime.pool, kvShape(runtime, parts, format));
     const rope = (length: number) => runtime.rope.at(length);
     const make = <S>(
       part: (Part & { create(setup: PartSetup, saved?: JsonValue): S }) | undefined,
@@ -150,17 +142,4 @@ export class SequenceState implements Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-/** The codec's format, over the channels that are kept, or the one of the part that drops channels. */
-function rowFormat({ spec, dtype }: Runtime, parts: PolicyParts): RowFormat | undefined {
-  const { channels, codec } = parts;
-  if (codec === undefined) return channels?.format({ spec, dtype });
-  return codec.format({
-    spec,
-    dtype,
-    channels: channels?.kept(spec) ?? spec.headDim,
-    header: channels?.header(spec) ?? 0,
-    recent: channels?.recent ?? 0,
-  });
 }

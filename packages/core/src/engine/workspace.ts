@@ -22,6 +22,11 @@ export class Workspace implements Disposable {
     this.#device = device;
   }
 
+  /** Memory behind all names together. */
+  get bytes(): number {
+    return [...this.#slots.values()].reduce((sum, { storage }) => sum + storage.byteLength, 0);
+  }
+
   /** A tensor of `shape` with undefined contents, valid until the same name is asked for again. */
   get(name: string, dtype: DType, shape: readonly number[]): Tensor {
     const size = shape.reduce((product, extent) => product * extent, 1);

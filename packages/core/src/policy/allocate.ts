@@ -1,3 +1,4 @@
+import type { LayerForecast, PromptOutline, ShareForecast } from './forecast.js';
 import type { LayerEnd } from './layer-end.js';
 import type { JsonValue, Part, Signal } from './part.js';
 import type { Saveable } from './saved.js';
@@ -12,6 +13,14 @@ export interface BudgetPart<Id extends string = string, N extends Signal = Signa
 > {
   /** Last queries of a prompt that the allocator gets to see. Default 0. */
   readonly observe?: number;
+  /**
+   * What it is going to give the layers of a first prompt. Without it no memory can be estimated.
+   * @param capacities of each layer, as the selection tells them
+   */
+  forecast?(
+    prompt: PromptOutline,
+    capacities: readonly NonNullable<LayerForecast['capacity']>[],
+  ): ShareForecast;
   /** Makes the state for one sequence. @param saved what {@link Saveable.save} gave, for one that comes from a file */
   create(setup: PartSetup, saved?: JsonValue): Allocator;
 }

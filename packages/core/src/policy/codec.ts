@@ -76,4 +76,6 @@ export interface EncodedAttendCall {
   /** New tokens of each sequence. */
   readonly lens: Int32Array;
   readonly scale: number;
+  /** Positions that a token sees, its own included; 0: no limit. */
+  readonly window: number;
 }

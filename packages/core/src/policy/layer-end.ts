@@ -20,6 +20,8 @@ export interface LayerEnd {
   readonly queries: Tensor | undefined;
   /** Factor on attention logits. */
   readonly scale: number;
+  /** Positions that a token of this layer sees, its own included: the `window` of ops that attend. 0: no limit. */
+  readonly slidingWindow: number;
   readonly stream: Stream;
   /** Rows that a budget part lets the layer hold, once it has decided; undefined without a budget part. */
   readonly budget: number | undefined;

@@ -1,4 +1,5 @@
 import type { KvArg, Stream, Tensor } from '@accel/kernels';
+import type { ChoiceOutline } from './forecast.js';
 import type { JsonValue, Part, Signal } from './part.js';
 import type { Saveable } from './saved.js';
 import type { PartSetup } from './setup.js';
@@ -22,6 +23,8 @@ export interface PrefillPart<Id extends string = string, P extends Signal = Sign
    * the smallest.
    */
   readonly figures: readonly ['recall', ...string[]];
+  /** Scratch memory of its ops on a GPU: bytes of the pieces that a choice takes at a time. Default none. */
+  scratchBytes?(choice: ChoiceOutline): readonly number[];
   /** Makes the state for one sequence. @param saved what {@link Saveable.save} gave, for one that comes from a file */
   create(setup: PartSetup, saved?: JsonValue): BlockChooser;
 }

@@ -1,4 +1,5 @@
 import type { KvSequence, Stream, Tensor } from '@accel/kernels';
+import type { LayerForecast, PromptOutline } from './forecast.js';
 import type { LayerEnd, TurnStart } from './layer-end.js';
 import type { JsonValue, Part, Signal } from './part.js';
 import type { Saveable } from './saved.js';
@@ -24,6 +25,10 @@ export interface SelectPart<Id extends string = string, N extends Signal = Signa
   readonly observe?: number;
   /** Numbers that follow every row. Default none. */
   readonly tallies?: readonly TallyRequest[];
+  /** What it is going to keep of a layer of a first prompt. Without it no memory can be estimated. */
+  forecast?(prompt: PromptOutline, layer: number): LayerForecast;
+  /** Device memory of its own while a first prompt is read, in bytes. Default 0. */
+  scratchBytes?(prompt: PromptOutline): number;
   /** Makes the state for one sequence. @param saved what {@link Saveable.save} gave, for one that comes from a file */
   create(setup: PartSetup, saved?: JsonValue): Selector;
 }
@@ -88,10 +93,14 @@ export interface AttendCall {
   /** Original position of the first query. */
   readonly firstPosition: number;
   readonly scale: number;
+  /** Positions that a token sees, its own included; 0: no limit. */
+  readonly window: number;
   readonly stream: Stream;
   /**
    * To be called after `lse` was filled, when it is not null: with which queries the rows `[begin, end)` were attended.
-   * Calls together cover all rows once; every row below the last m was seen by every query, causally beyond.
+   * Calls together cover all rows once; every row below the last m was seen by every query, causally beyond, as far as
+   * the window goes.
+   * @param window of these rows, in positions, where it is not that of the call
    */
-  attended(q: Tensor, begin: number, end: number): void;
+  attended(q: Tensor, begin: number, end: number, window?: number): void;
 }

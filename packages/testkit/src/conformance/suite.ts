@@ -8,6 +8,7 @@ import { optionTests } from './options.js';
 import { referenceTests } from './references.js';
 import { sharingTests } from './sharing.js';
 import type { ConformanceOptions, Suite } from './types.js';
+import { windowTests } from './window.js';
 
 /**
  * What every method must do, whatever it computes: keep its budget in rows and in bytes, say so in the receipt, treat
@@ -49,6 +50,7 @@ export function conformance(method: Method, options: ConformanceOptions): void {
       lifecycleTests(suite);
       sharingTests(suite);
     });
+    windowTests(suite);
     referenceTests(suite);
     optionTests(suite);
   });
