@@ -6,6 +6,7 @@
 export const INFRASTRUCTURE = {
   needle: 0,
   core: 1,
+  hub: 1,
   testkit: 2,
   eval: 3,
   cli: 4,
