@@ -1,29 +1,30 @@
 import { AccelError } from '@accel/kernels';
-import { Template } from '@huggingface/jinja';
-
-/** A message of a conversation. Templates may read more keys, for example `tool_calls`. */
-export interface ChatMessage {
-  readonly role: string;
-  readonly content?: unknown;
-  readonly [key: string]: unknown;
-}
+import { JinjaTemplate } from './jinja.js';
+import { type ChatMessage, type ChatTool, joinParts } from './messages.js';
 
 /** Options of a chat template. */
 export interface ChatOptions {
   /** End with the beginning of an answer. Default true. */
   readonly addGenerationPrompt?: boolean;
-  /** Functions that the model may call, in the format that its template expects. */
-  readonly tools?: readonly unknown[];
-  /** Name of the template, for models with several. Default `tool_use` if there are tools and such a template, else `default`. */
-  readonly template?: string;
-  /** Further variables of the template, for example `enable_thinking`. */
+  /** Functions that the model may call. Default none; an empty list is none. */
+  readonly tools?: readonly ChatTool[];
+  /** Texts to answer from, for templates that take them. Default none. */
+  readonly documents?: readonly Readonly<Record<string, unknown>>[];
+  /**
+   * Name of the template, for models with several, or `{ jinja }` with the text of another one. Default `tool_use` if
+   * there are tools and such a template, else `default`.
+   */
+  readonly template?: string | { readonly jinja: string };
+  /** Further variables of the template, for example `enable_thinking` or `date_string`. */
   readonly variables?: Readonly<Record<string, unknown>>;
+  /** The date that templates print with `strftime_now`. Default now. */
+  readonly now?: Date;
 }
 
 /** The chat templates of a model. */
 export class ChatTemplate {
   readonly #sources: Readonly<Record<string, string>>;
-  readonly #compiled = new Map<string, Template>();
+  readonly #compiled = new Map<string, JinjaTemplate>();
   readonly #specialTokens: Readonly<Record<string, string>>;
 
   /**
@@ -38,18 +39,27 @@ export class ChatTemplate {
     this.#specialTokens = specialTokens;
   }
 
-  /** @throws AccelError `ERR_ACCEL_TOKENIZER` when the template is invalid or refuses the messages */
+  /**
+   * Renders a conversation as transformers' `apply_chat_template` does.
+   * @throws AccelError `ERR_ACCEL_TOKENIZER` when the template is invalid or refuses the messages
+   */
   render(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
-    const { tools, variables, addGenerationPrompt = true } = options;
-    const template = this.#template(options.template ?? this.#choose(tools));
+    const { documents, variables, addGenerationPrompt = true, now = new Date() } = options;
+    const tools = options.tools?.length === 0 ? undefined : options.tools;
+    const template = this.#compile(this.#source(options.template ?? this.#choose(tools)));
     try {
-      return template.render({
-        ...this.#specialTokens,
-        ...variables,
-        messages,
-        ...(tools !== undefined && { tools }),
-        add_generation_prompt: addGenerationPrompt,
-      });
+      return template.render(
+        {
+          ...this.#specialTokens,
+          ...variables,
+          messages: template.readsParts ? messages : joinParts(messages),
+          // transformers always defines these two.
+          tools: tools ?? null,
+          documents: documents ?? null,
+          add_generation_prompt: addGenerationPrompt,
+        },
+        now,
+      );
     } catch (error) {
       throw new AccelError(
         'ERR_ACCEL_TOKENIZER',
@@ -65,19 +75,25 @@ export class ChatTemplate {
     return names.length === 1 ? (names[0] ?? 'default') : 'default';
   }
 
-  #template(name: string): Template {
-    const known = this.#compiled.get(name);
+  #source(template: string | { readonly jinja: string }): string {
+    if (typeof template === 'object') return template.jinja;
+    const source = Object.hasOwn(this.#sources, template) ? this.#sources[template] : undefined;
+    if (source !== undefined) return source;
+    const names = Object.keys(this.#sources).join(', ');
+    throw new AccelError(
+      'ERR_ACCEL_TOKENIZER',
+      names === ''
+        ? `The model comes without a chat template. Give one with the option template: { jinja }, or encode a prompt written by yourself.`
+        : `The model has no chat template called "${template}". It has: ${names}.`,
+    );
+  }
+
+  #compile(source: string): JinjaTemplate {
+    const known = this.#compiled.get(source);
     if (known !== undefined) return known;
-    const source = Object.hasOwn(this.#sources, name) ? this.#sources[name] : undefined;
-    if (source === undefined) {
-      throw new AccelError(
-        'ERR_ACCEL_TOKENIZER',
-        `The model has no chat template called "${name}". It has: ${Object.keys(this.#sources).join(', ')}.`,
-      );
-    }
     try {
-      const template = new Template(source);
-      this.#compiled.set(name, template);
+      const template = new JinjaTemplate(source);
+      this.#compiled.set(source, template);
       return template;
     } catch (error) {
       throw new AccelError(

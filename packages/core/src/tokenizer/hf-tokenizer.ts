@@ -1,7 +1,8 @@
 import { AccelError } from '@accel/kernels';
-import type { ChatMessage, ChatOptions, ChatTemplate } from './chat-template.js';
+import { ChatTemplate, type ChatOptions } from './chat-template.js';
 import type { TokenizerFiles } from './files.js';
 import { createLibraryTokenizer, type LibraryTokenizer } from './library.js';
+import type { ChatMessage } from './messages.js';
 import { type Decode, findAnchor, IncrementalDecoder } from './stream.js';
 import type { Tokenizer, TokenStream, TokenStreamOptions } from './tokenizer.js';
 
@@ -13,25 +14,30 @@ export class HfTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly bosTokenId?: number;
   readonly eosTokenId?: number;
+  readonly hasChatTemplate: boolean;
   readonly #file: string;
   readonly #inner: LibraryTokenizer;
-  readonly #template: ChatTemplate | undefined;
+  readonly #template: ChatTemplate;
+  /** Ids that the tokenizer puts around a text; undefined until they are looked up. */
+  #special: Int32Array | undefined;
   #anchor: number | undefined | null = null;
 
   /**
    * @param file path for messages
-   * @param json text of tokenizer.json
+   * @param json text of tokenizer.json, or its contents
    */
   constructor(
     file: string,
-    json: string,
+    json: string | object,
     files: TokenizerFiles,
     template: ChatTemplate | undefined,
   ) {
     this.#file = file;
-    this.#template = template;
+    this.hasChatTemplate = template !== undefined;
+    this.#template = template ?? new ChatTemplate({}, files.specialTokens);
     try {
-      this.#inner = createLibraryTokenizer(JSON.parse(json) as object, files.config);
+      const contents = typeof json === 'string' ? (JSON.parse(json) as object) : json;
+      this.#inner = createLibraryTokenizer(contents, files.config);
     } catch (error) {
       throw new AccelError(
         'ERR_ACCEL_TOKENIZER',
@@ -47,14 +53,23 @@ export class HfTokenizer implements Tokenizer {
     if (eosId !== undefined) this.eosTokenId = eosId;
   }
 
-  get hasChatTemplate(): boolean {
-    return this.#template !== undefined;
+  encode(text: string, options: { readonly addSpecial?: boolean | 'auto' } = {}): Int32Array {
+    const { addSpecial = 'auto' } = options;
+    const ids = this.#encode(text, addSpecial !== false);
+    return addSpecial === 'auto' ? ids.slice(this.#doubled(ids)) : ids;
   }
 
-  encode(text: string, options: { readonly addSpecial?: boolean } = {}): Int32Array {
-    const { ids, tokens } = this.#inner.encode(text, {
-      add_special_tokens: options.addSpecial ?? true,
-    });
+  /** How many special tokens were put in front of a text that begins with the same ones. */
+  #doubled(ids: Int32Array): number {
+    // Of an empty text there are only those in front and, for a few tokenizers, those behind.
+    this.#special ??= this.#encode('', true);
+    let front = 0;
+    while (front < this.#special.length && ids[front] === this.#special[front]) front++;
+    return this.#special.slice(0, front).every((id, i) => ids[front + i] === id) ? front : 0;
+  }
+
+  #encode(text: string, special: boolean): Int32Array {
+    const { ids, tokens } = this.#inner.encode(text, { add_special_tokens: special });
     const hole = ids.indexOf(undefined);
     if (hole < 0) return Int32Array.from(ids as number[]);
     throw new AccelError(
@@ -84,11 +99,7 @@ export class HfTokenizer implements Tokenizer {
   }
 
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
-    if (this.#template !== undefined) return this.#template.render(messages, options);
-    throw new AccelError(
-      'ERR_ACCEL_TOKENIZER',
-      `${this.#file} comes without a chat template. Encode a prompt written by yourself.`,
-    );
+    return this.#template.render(messages, options);
   }
 
   stream(options: TokenStreamOptions = {}): TokenStream {

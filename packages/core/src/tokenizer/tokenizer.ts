@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AccelError } from '@accel/kernels';
-import { type ChatMessage, ChatTemplate, type ChatOptions } from './chat-template.js';
+import { ChatTemplate, type ChatOptions } from './chat-template.js';
 import { HfTokenizer } from './hf-tokenizer.js';
 import { readTokenizerFiles } from './files.js';
+import type { ChatMessage } from './messages.js';
 
-export type { ChatMessage, ChatOptions } from './chat-template.js';
+export type { ChatOptions } from './chat-template.js';
+export type { ChatMessage, ChatTool, TextPart, ToolCall } from './messages.js';
 
 /** Text to token ids and back. */
 export interface Tokenizer {
@@ -16,19 +18,21 @@ export interface Tokenizer {
   /**
    * Token ids of a text. Special tokens written in the text are recognised, as the models' own tools do; do not pass
    * text of strangers where that matters.
-   * @param options `addSpecial`: put the tokenizer's own special tokens around it, normally a beginning-of-text id.
-   *   Default true; use false for text that a chat template made.
+   * @param options `addSpecial`: put the tokenizer's own special tokens around it, normally a beginning-of-text id in
+   *   front. `'auto'`, the default, does so unless the text already begins with them, so a text that a chat template
+   *   made does not get a second one; `true` does so always, `false` never.
    */
-  encode(text: string, options?: { readonly addSpecial?: boolean }): Int32Array;
+  encode(text: string, options?: { readonly addSpecial?: boolean | 'auto' }): Int32Array;
   /**
    * Text of token ids; ids without a token (padding of the vocabulary) give nothing.
    * @param options `skipSpecial`: leave special tokens out. Default false.
    */
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecial?: boolean }): string;
-  /** Whether {@link chat} works. */
+  /** Whether {@link chat} works without a template of one's own. */
   readonly hasChatTemplate: boolean;
   /**
-   * The text of a conversation in the model's own format, special tokens included.
+   * The text of a conversation in the model's own format, special tokens included. Encode it with `addSpecial: false`:
+   * what a template does not write (some leave the beginning-of-text token out) was not there in training either.
    * @throws AccelError `ERR_ACCEL_TOKENIZER` without a template, or when the template refuses the messages
    */
   chat(messages: readonly ChatMessage[], options?: ChatOptions): string;

