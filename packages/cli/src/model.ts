@@ -1,4 +1,5 @@
 import { loadModel, type Model } from '@accel/core';
+import { findModel } from '@accel/hub';
 import { needlePath } from '@accel/needle';
 import type { Io } from './io.js';
 import { formatBytes } from './format.js';
@@ -8,7 +9,7 @@ import type { DtypeName } from './values.js';
 
 /** Which model to load, and how. */
 export interface ModelChoice {
-  /** Hugging Face model directory; default the embedded needle model. */
+  /** Model as {@link modelPath} takes it; default the embedded needle model. */
   readonly path?: string | undefined;
   /** Device id; default `cpu`. */
   readonly device?: string | undefined;
@@ -16,12 +17,22 @@ export interface ModelChoice {
   readonly dtype: DtypeName;
 }
 
+/**
+ * Where a model is that the user named: a folder or file, else `org/name` in the cache that `accel pull` and Python
+ * fill.
+ * @param model default the embedded needle model
+ * @throws AccelError `ERR_ACCEL_FILE` with the command that fetches it
+ */
+export async function modelPath(io: Io, model: string | undefined): Promise<string> {
+  return model === undefined ? needlePath : findModel(model, { env: io.env });
+}
+
 /** Loads a model and shows how far it is, if it takes long enough to be seen. Ctrl-C stops it. */
 export async function openModel(io: Io, choice: ModelChoice): Promise<Model> {
   const colors = colorsFor(io.stderr, io.env);
   let progress: Progress | undefined;
   try {
-    return await loadModel(choice.path ?? needlePath, {
+    return await loadModel(await modelPath(io, choice.path), {
       ...(choice.device !== undefined && { device: choice.device }),
       dtype: choice.dtype,
       signal: io.signal,

@@ -5,6 +5,7 @@ import { evalCommand } from './commands/eval.js';
 import { generateCommand } from './commands/generate.js';
 import { inspectCommand } from './commands/inspect.js';
 import { methodsCommand } from './commands/methods.js';
+import { pullCommand } from './commands/pull.js';
 import { helpWidth } from './help.js';
 import type { Io } from './io.js';
 import { colorsFor } from './ui/colors.js';
@@ -29,6 +30,7 @@ export function createProgram(io: Io): Command {
     .addCommand(evalCommand(io))
     .addCommand(inspectCommand(io))
     .addCommand(calibrateCommand(io))
+    .addCommand(pullCommand(io))
     .addCommand(methodsCommand(io))
     .addCommand(devicesCommand(io));
   for (const command of [program, ...program.commands]) {

@@ -13,18 +13,24 @@ afterAll(async () => {
 });
 
 describe('help', () => {
-  it.each([[], ['generate'], ['eval'], ['inspect'], ['calibrate'], ['devices'], ['methods']])(
-    'of accel %s',
-    async (...words) => {
-      const { exitCode, stdout, stderr } = await accel([...words, '--help']);
-      expect(exitCode).toBe(0);
-      expect(stderr).toBe('');
-      expect(stdout).toMatchSnapshot();
-    },
-  );
+  it.each([
+    [],
+    ['generate'],
+    ['eval'],
+    ['inspect'],
+    ['calibrate'],
+    ['devices'],
+    ['methods'],
+    ['pull'],
+  ])('of accel %s', async (...words) => {
+    const { exitCode, stdout, stderr } = await accel([...words, '--help']);
+    expect(exitCode).toBe(0);
+    expect(stderr).toBe('');
+    expect(stdout).toMatchSnapshot();
+  });
 
   it('fits 100 columns', async () => {
-    for (const words of [[], ['generate'], ['eval'], ['inspect'], ['calibrate']]) {
+    for (const words of [[], ['generate'], ['eval'], ['inspect'], ['calibrate'], ['pull']]) {
       const { stdout } = await accel([...words, '--help']);
       const wide = stdout.split('\n').filter((line) => line.length > 100);
       expect(wide).toEqual([]);

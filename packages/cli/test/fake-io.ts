@@ -12,7 +12,12 @@ export interface Outcome {
 /** Runs the command in this process, with texts for streams. */
 export async function accel(
   argv: readonly string[],
-  options: { stdin?: string; tty?: boolean; signal?: AbortSignal } = {},
+  options: {
+    stdin?: string;
+    tty?: boolean;
+    signal?: AbortSignal;
+    env?: Io['env'];
+  } = {},
 ): Promise<Outcome> {
   let stdout = '';
   let stderr = '';
@@ -24,7 +29,7 @@ export async function accel(
     stdin,
     stdout: { write: (text) => (stdout += text), isTTY: tty, columns: 100 },
     stderr: { write: (text) => (stderr += text), isTTY: tty, columns: 100 },
-    env: { NO_COLOR: '1' },
+    env: { NO_COLOR: '1', ...options.env },
     signal: options.signal ?? new AbortController().signal,
   };
   const exitCode = await run(argv, io);

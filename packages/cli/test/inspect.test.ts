@@ -332,7 +332,6 @@ describe('accel inspect', () => {
   });
 
   it.each([
-    [[], 2, /say what to inspect\. There is --attention/],
     [['--attention', '--acceleration', 'SnapKV'], 2, /SnapKV does more than choose blocks/],
     [['--attention', '--tokens', '0'], 2, /--tokens must be a whole number/],
     [['--attention', '--acceleration', 'XAttentoin'], 1, /no method called "XAttentoin"/],

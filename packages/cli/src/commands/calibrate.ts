@@ -43,8 +43,8 @@ export function calibrateCommand(io: Io): Command {
     .requiredOption('--text <files...>', 'texts like those the model will read')
     .requiredOption('--output <file>', 'the plan, a JSON file')
     .option(
-      '--model-path <dir>',
-      'Hugging Face model directory (default: the embedded needle model)',
+      '--model-path <model>',
+      'folder, .gguf file, or org/name of accel pull (default: the embedded needle model)',
     )
     .option(
       '--tokens <n>',

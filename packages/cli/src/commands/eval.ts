@@ -51,8 +51,8 @@ export function evalCommand(io: Io): Command {
     )
     .option('--demo', 'the fixed comparison of npm run demo, about three minutes on two cores')
     .option(
-      '--model-path <dir>',
-      'Hugging Face model directory (default: the embedded needle model)',
+      '--model-path <model>',
+      'folder, .gguf file, or org/name of accel pull (default: the embedded needle model)',
     )
     .option('--cfg-path <yaml>', 'benchmark config; without one, all tasks at 4K, 10 samples each')
     .addOption(

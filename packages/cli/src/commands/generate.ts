@@ -7,6 +7,7 @@ import {
   type TokenEvent,
 } from '@accel/core';
 import { Command } from 'commander';
+import { type ChatForm, encodePrompt, type Prompt, renderPrompt } from '../prompt.js';
 import { UsageError } from '../errors.js';
 import { listSnakeCase } from '../help.js';
 import { readAll, type Io } from '../io.js';
@@ -19,6 +20,9 @@ import { collect, numberOption, parseDevice, parseDtype, type DtypeName } from '
 interface GenerateCliOptions {
   promptFile?: string;
   chat?: boolean;
+  system?: string;
+  chatTemplate?: string;
+  showPrompt?: boolean;
   modelPath?: string;
   acceleration?: string;
   config?: string[];
@@ -47,9 +51,12 @@ export function generateCommand(io: Io): Command {
     .argument('[prompt]', 'text to continue')
     .option('--prompt-file <path>', 'read the prompt from a file')
     .option('--chat', "wrap the prompt as a user's message with the model's chat template")
+    .option('--system <text>', 'with --chat: the system message in front of it')
+    .option('--chat-template <path>', "with --chat: a Jinja file instead of the model's template")
+    .option('--show-prompt', 'print the exact prompt, its ids and the stop ids, on standard error')
     .option(
-      '--model-path <dir>',
-      'Hugging Face model directory (default: the embedded needle model)',
+      '--model-path <model>',
+      'folder, .gguf file, or org/name of accel pull (default: the embedded needle model)',
     )
     .option('--acceleration <method>', 'method, or several joined with +; full for none', 'full')
     .option('--config <method=yaml>', "a method's options: a YAML file, or paper or loom", collect)
@@ -107,19 +114,38 @@ async function runGenerate(
   const { policy } = await resolvePolicy(options.acceleration ?? 'full', configs);
   const device = parseDevice(options.device === undefined ? undefined : [options.device]);
   const text = await readPrompt(io, argument, options.promptFile);
+  const chat = await chatOf(options);
   using model = await openModel(io, {
     path: options.modelPath,
     device,
     dtype: options.torchDtype,
   });
-  await writeContinuation(io, model, policy, text, options);
+  await writeContinuation(io, model, policy, encodePrompt(model, text, chat), options);
+}
+
+/** How the prompt becomes a conversation; undefined when it stays as it is. */
+async function chatOf(options: GenerateCliOptions): Promise<ChatForm | undefined> {
+  const { chat = false, system, chatTemplate } = options;
+  if (!chat) {
+    const given = system !== undefined ? '--system' : chatTemplate && '--chat-template';
+    if (given !== undefined) throw new UsageError(`${given} is about chats; add --chat.`);
+    return undefined;
+  }
+  return {
+    ...(system !== undefined && { system }),
+    ...(chatTemplate !== undefined && {
+      template: await readText(chatTemplate, 'chat template', '--chat-template'),
+    }),
+  };
 }
 
 async function readPrompt(io: Io, argument?: string, file?: string): Promise<string> {
   if (argument !== undefined && file !== undefined) {
     throw new UsageError('the prompt was given twice: as an argument and by --prompt-file.');
   }
-  const text = argument ?? (file === undefined ? await readPiped(io) : await readPromptFile(file));
+  const text =
+    argument ??
+    (file === undefined ? await readPiped(io) : await readText(file, 'prompt', '--prompt-file'));
   if (text === '') throw new UsageError('the prompt is empty.');
   return text;
 }
@@ -133,45 +159,33 @@ async function readPiped(io: Io): Promise<string> {
   return readAll(io.stdin);
 }
 
-async function readPromptFile(path: string): Promise<string> {
+async function readText(path: string, what: string, option: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
     throw new AccelError(
       'ERR_ACCEL_FILE',
-      `Cannot read the prompt file ${path}: ${(error as Error).message}. Check --prompt-file.`,
+      `Cannot read the ${what} file ${path}: ${(error as Error).message}. Check ${option}.`,
       { cause: error },
     );
   }
-}
-
-/** The ids that go into the model: raw text behind the special tokens, or one chat message. */
-function encodePrompt(model: Model, text: string, chat: boolean): Int32Array {
-  const { tokenizer } = model;
-  if (!chat) return tokenizer.encode(text, { addSpecial: true });
-  if (!tokenizer.hasChatTemplate) {
-    throw new AccelError(
-      'ERR_ACCEL_TOKENIZER',
-      `${model.spec.name} has no chat template. Leave out --chat to continue the text as it is.`,
-    );
-  }
-  // The template writes the special tokens itself; adding them again would give the model two.
-  return tokenizer.encode(tokenizer.chat([{ role: 'user', content: text }]), { addSpecial: false });
 }
 
 async function writeContinuation(
   io: Io,
   model: Model,
   policy: Policy,
-  text: string,
+  prompt: Prompt,
   options: GenerateCliOptions,
 ): Promise<void> {
-  const tokens = encodePrompt(model, text, options.chat === true);
+  if (options.showPrompt === true && options.json !== true) {
+    io.stderr.write(renderPrompt(prompt, model.tokenizer));
+  }
   using sequence = model.sequence({ policy, strict: options.strict === true });
-  await sequence.append(tokens, { signal: io.signal });
+  await sequence.append(prompt.ids, { signal: io.signal });
   const events: TokenEvent[] = [];
   try {
-    for await (const event of sequence.generate(samplingOf(options, io.signal))) {
+    for await (const event of sequence.generate(samplingOf(options, prompt, io.signal))) {
       events.push(event);
       if (options.json !== true) io.stdout.write(event.text);
     }
@@ -183,7 +197,10 @@ async function writeContinuation(
   if (options.json === true) {
     const result = {
       model: model.spec.name,
-      promptTokens: tokens.length,
+      promptTokens: prompt.ids.length,
+      ...(options.showPrompt === true && {
+        prompt: { text: prompt.text, ids: [...prompt.ids], stopIds: prompt.stopIds },
+      }),
       text: events.map((event) => event.text).join(''),
       tokens: events.map((event) => event.id),
       finish: events.at(-1)?.finish,
@@ -196,7 +213,11 @@ async function writeContinuation(
   }
 }
 
-function samplingOf(options: GenerateCliOptions, signal: AbortSignal): GenerateOptions {
+function samplingOf(
+  options: GenerateCliOptions,
+  prompt: Prompt,
+  signal: AbortSignal,
+): GenerateOptions {
   return {
     maxTokens: options.maxTokens,
     temperature: options.temperature,
@@ -205,6 +226,7 @@ function samplingOf(options: GenerateCliOptions, signal: AbortSignal): GenerateO
     ...(options.minP !== undefined && { minP: options.minP }),
     ...(options.seed !== undefined && { seed: options.seed }),
     ...(options.stop !== undefined && { stop: options.stop }),
+    stopTokens: prompt.stopIds,
     signal,
   };
 }

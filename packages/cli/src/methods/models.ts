@@ -32,6 +32,7 @@ const ropes: { readonly [K in RopeScaling['kind']]: Extract<RopeScaling, { kind:
     attentionFactor: 1,
     truncate: true,
   },
+  factors: { kind: 'factors', factors: new Array<number>(64).fill(1) },
 };
 
 /** Asks a method about models of every family that can be loaded. Families it refuses altogether are left out. */

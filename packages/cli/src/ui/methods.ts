@@ -1,3 +1,4 @@
+import { modelFamilies } from '@accel/core';
 import { wrap } from '../help.js';
 import type { MethodInfo, Partner } from '../methods/matrix.js';
 import type { Colors } from './colors.js';
@@ -17,9 +18,7 @@ function renderList(methods: readonly MethodInfo[], colors: Colors): string {
     method.title,
     method.slots.join(', '),
     method.devices.join(', '),
-    method.models
-      .map(({ family, refused }) => family + (refused.length === 0 ? '' : '*'))
-      .join(', '),
+    listFamilies(method.models),
     method.paper,
     method.installed ? Object.keys(method.presets).join(', ') : colors.dim('not installed'),
   ]);
@@ -45,16 +44,30 @@ function renderList(methods: readonly MethodInfo[], colors: Colors): string {
   ].join('');
 }
 
+/** The families a method runs on; a star means that some of their models are refused. */
+function listFamilies(models: MethodInfo['models']): string {
+  const star = (all: boolean): string => (all ? '' : '*');
+  if (models.length === modelFamilies.length) {
+    return `all${star(models.every(({ refused }) => refused.length === 0))}`;
+  }
+  return models.map(({ family, refused }) => family + star(refused.length === 0)).join(', ');
+}
+
 /** Sentences about the models that methods refuse. */
 function refusals(methods: readonly MethodInfo[]): string[] {
-  return methods.flatMap(({ title, models }) =>
-    models.flatMap(({ family, refused }) =>
-      refused.map(
-        ({ models: which, why }) =>
-          `${title} by default does not run on ${family} with ${which}: ${why}`,
-      ),
-    ),
-  );
+  return methods.flatMap(({ title, models }) => {
+    const families = new Map<string, string[]>();
+    for (const { family, refused } of models) {
+      for (const { models: which, why } of refused) {
+        const key = `${which}: ${why}`;
+        families.set(key, [...(families.get(key) ?? []), family]);
+      }
+    }
+    return [...families].map(([key, names]) => {
+      const all = names.length === modelFamilies.length;
+      return `${title} by default does not run on ${all ? 'models' : names.join(', ')} with ${key}`;
+    });
+  });
 }
 
 function renderMatrix(methods: readonly MethodInfo[], colors: Colors): string {

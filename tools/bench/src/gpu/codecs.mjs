@@ -83,7 +83,7 @@ async function attention(run, { device, stream, timer }, name, format, batch, ro
     const kv = args[i];
     if (format === undefined)
       ops.attention(stream, out, null, q, kv, lens, { scale, causal: true });
-    else format.attend({ stream, out, lse: null, q, kv, lens, scale });
+    else format.attend({ stream, out, lse: null, q, kv, lens, scale, window: 0 });
   };
   const { us, kernels } = await timer.measure(call, layers);
   const kvBytes =

@@ -2,7 +2,7 @@
 // plain GEMM reach here), then kernels as shares of them, a Llama-3.1-8B-shaped model, and peers in the same run. Every
 // part is a process of its own, so that none finds memory that another one keeps.
 //
-//   node tools/bench/src/gpu/main.mjs [--only kernels|model|methods|codecs|sparse|peers] [--lengths 4096,8192] [--quick] [--out file.jsonl]
+//   node tools/bench/src/gpu/main.mjs [--only kernels|model|methods|codecs|sparse|memory|peers] [--lengths 4096,8192] [--quick] [--out file.jsonl]
 import { spawn } from 'node:child_process';
 import { appendFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';

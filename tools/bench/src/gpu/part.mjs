@@ -3,6 +3,7 @@ import { Device } from '@accel/kernels';
 import { ceilings } from './ceilings.mjs';
 import { codecsBench } from './codecs.mjs';
 import { kernels } from './kernels.mjs';
+import { memoryBench } from './memory.mjs';
 import { methodsBench } from './methods.mjs';
 import { modelBench } from './model.mjs';
 import { Run } from './run.mjs';
@@ -29,6 +30,7 @@ const parts = {
   methods: methodsBench,
   codecs: codecsBench,
   sparse: sparseBench,
+  memory: memoryBench,
 };
 await parts[part](run);
 // A line that failed is reported; the process itself did what it was asked.

@@ -1,7 +1,16 @@
 // What every part of bench:gpu gets: its options, the clock, and where its lines go.
 
 /** In the order in which they run. */
-export const PARTS = ['ceilings', 'kernels', 'model', 'methods', 'codecs', 'sparse', 'peers'];
+export const PARTS = [
+  'ceilings',
+  'kernels',
+  'model',
+  'methods',
+  'codecs',
+  'sparse',
+  'memory',
+  'peers',
+];
 
 export class Run {
   #started = performance.now();

@@ -205,6 +205,38 @@ export function renderTables(lines) {
   );
   section(
     parts,
+    'Memory: estimate and peak',
+    [
+      'policy',
+      'prompts',
+      'estimate',
+      'peak',
+      'difference',
+      'driver',
+      'KV said',
+      'KV taken',
+      'other said',
+      'other taken',
+    ],
+    of('memory', ({ measuredBytes }) => measuredBytes !== undefined).map((line) => {
+      const { estimate, measured } = line;
+      const { tensors, temporary, scratch, idle } = estimate.workspace;
+      return [
+        line.name,
+        `${line.batch} × ${line.tokens}${line.together ? ' together' : ''}`,
+        gb(line.estimateBytes),
+        gb(line.measuredBytes),
+        `${(100 * line.difference).toFixed(1)} %`,
+        gb(measured.driver),
+        gb(estimate.kv.peak),
+        gb(measured.kvPeak),
+        gb(tensors + temporary + scratch + idle + estimate.kv.tables),
+        gb(measured.peak - measured.weights - measured.kvPeak),
+      ];
+    }),
+  );
+  section(
+    parts,
     'Peers: kernels',
     ['kernel', 'shape', 'time', 'rate', 'ours / peer'],
     of('peers', ({ us }) => us !== undefined).map((line) => [

@@ -3,9 +3,11 @@
 // With `structured`, attention is local instead of even, for benchmarks of sparse prefill: sixteen channels of all embeddings
 // are the same, and the projections of queries and keys turn them into vectors whose rotated product falls with distance
 // (structured.mjs). The residual branches are small, so that these channels stay what they are through all layers.
+// With `sparse`, files have headers and holes behind them: weights are zeros and take neither time nor space.
 import {
   closeSync,
   existsSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -25,12 +27,16 @@ const LOCALITY = [150, 155, 160, 165, 168, 172, 176, 180];
 /** @returns {{ bytes: number, written: boolean, seconds: number }} what is in `folder` afterwards */
 export function writeModel(folder, spec) {
   const config = configOf(spec);
-  const shape = spec.structured === true ? structuredWords(spec) : plainWords;
+  const shape = spec.sparse === true ? undefined : wordsFor(spec);
   const shards = shardsOf(spec);
   const bytes = shards.flatMap(Object.values).reduce((sum, shape) => sum + 2 * size(shape), 0);
   const started = performance.now();
   const done = join(folder, 'complete');
-  const stamp = JSON.stringify({ ...config, structured: spec.structured === true });
+  const stamp = JSON.stringify({
+    ...config,
+    structured: spec.structured === true,
+    sparse: spec.sparse === true,
+  });
   if (existsSync(done) && readFileSync(done, 'utf8') === stamp)
     return { bytes, written: false, seconds: 0 };
   rmSync(folder, { recursive: true, force: true });
@@ -48,6 +54,7 @@ export function writeModel(folder, spec) {
   return { bytes, written: true, seconds: (performance.now() - started) / 1000 };
 }
 
+const wordsFor = (spec) => (spec.structured === true ? structuredWords(spec) : plainWords);
 const pad = (n) => String(n).padStart(5, '0');
 const size = (shape) => shape.reduce((product, extent) => product * extent, 1);
 
@@ -115,6 +122,12 @@ function writeShard(path, shapes, wordsOf) {
   const file = openSync(path, 'w');
   writeSync(file, length);
   writeSync(file, json);
+  if (wordsOf === undefined) ftruncateSync(file, length.length + json.length + end);
+  else writeTensors(file, shapes, wordsOf);
+  closeSync(file);
+}
+
+function writeTensors(file, shapes, wordsOf) {
   let offset = 0;
   for (const [name, shape] of Object.entries(shapes)) {
     for (let left = size(shape); left > 0;) {
@@ -124,7 +137,6 @@ function writeShard(path, shapes, wordsOf) {
       left -= count;
     }
   }
-  closeSync(file);
 }
 
 const ONE = 0x3f80;
