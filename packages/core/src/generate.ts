@@ -99,7 +99,7 @@ export async function* generateBatch(
 
 /**
  * Prompt in, tokens out: makes a sequence, prefills it, generates, disposes it.
- * @param prompt text (encoded with the tokenizer's special tokens in front) or token ids
+ * @param prompt text (encoded with the tokenizer's special tokens in front, unless it begins with them) or token ids
  */
 export async function* generate(
   model: Model,
@@ -107,8 +107,7 @@ export async function* generate(
   options: GenerateOptions & SequenceOptions = {},
 ): AsyncGenerator<TokenEvent, void, undefined> {
   using sequence = model.sequence(options);
-  const tokens =
-    typeof prompt === 'string' ? model.tokenizer.encode(prompt, { addSpecial: true }) : prompt;
+  const tokens = typeof prompt === 'string' ? model.tokenizer.encode(prompt) : prompt;
   await sequence.append(tokens, options.signal === undefined ? {} : { signal: options.signal });
   yield* sequence.generate(options);
 }
