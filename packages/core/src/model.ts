@@ -181,6 +181,8 @@ export class Model implements Disposable {
  */
 export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<Model> {
   const { blueprint, tokenizer, openWeights } = await readCheckpoint(path);
+  using cleanup = new Cleanup();
+  const files = cleanup.use(openWeights());
   const spec = {
     ...blueprint.spec,
     contextLength: positive('contextLength', options.contextLength ?? blueprint.spec.contextLength),
@@ -191,9 +193,7 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
   const gpu = info.kind !== 'cpu';
   const chunkTokens = positive('chunkTokens', options.chunkTokens ?? defaultChunkTokens(info.kind));
   const capacityBytes = positive('kvBytes', options.kvBytes ?? Math.floor(info.memory.free / 2));
-  using cleanup = new Cleanup();
   const stream = cleanup.use(device.createStream());
-  const files = cleanup.use(openWeights());
   const weights = await convertWeights(device, stream, bindWeights(files, blueprint), dtype, {
     check: options.checkWeights ?? true,
     ...(options.onProgress && { onProgress: options.onProgress }),

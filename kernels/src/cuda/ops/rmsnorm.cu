@@ -4,8 +4,9 @@
 //   (Zhang & Sennrich 2019, arXiv:1910.07467).
 //
 // One block a row, every load 16 bytes; the row stays in registers between the sum and the scaling, and the weight is
-// loaded while the predecessor still runs. The order of the sum depends on the width alone, so a row's bits do not
-// depend on which batch it is in.
+// loaded while the predecessor still runs. Rows of at most 32 loads, heads by themselves (Qwen3), are a few lanes' work:
+// several rows a warp. The order of the sum depends on the width alone, so a row's bits do not depend on which batch it
+// is in.
 #include "cuda/ops/elementwise.h"
 #include "cuda/ops/vectors.cuh"
 
@@ -78,6 +79,34 @@ __global__ void __launch_bounds__(512) rmsnorm_row(T* out, const T* x, const T* 
   }
 }
 
+// Rows of at most G packs, G lanes each.
+template <class T, int N, int G>
+__global__ void __launch_bounds__(256) rmsnorm_narrow(T* out, const T* x, const T* weight, int64_t rows, int width,
+                                                      float eps) {
+  const int64_t row = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / G;
+  const int first = static_cast<int>(threadIdx.x) % G * N;
+  Pack<T, N> p, w;
+  if (first < width) w = load_pack<N>(weight + first);
+  pdl_release();
+  pdl_wait();
+  const bool live = first < width && row < rows;  // all lanes take part in the sum
+  float sum = 0;
+  if (live) {
+    p = load_pack<N>(x + row * width + first);
+#pragma unroll
+    for (int j = 0; j < N; j++) sum += to_float(p.v[j]) * to_float(p.v[j]);
+  }
+#pragma unroll
+  for (int o = G / 2; o > 0; o /= 2) sum += __shfl_xor_sync(~0u, sum, o);
+  const float scale = __frsqrt_rn(sum / static_cast<float>(width) + eps);
+  if (!live) return;
+#pragma unroll
+  for (int j = 0; j < N; j++) {
+    p.v[j] = from_float<T>(to_float(from_float<T>(to_float(p.v[j]) * scale)) * to_float(w.v[j]));
+  }
+  store_pack<N>(out + row * width + first, p);
+}
+
 }  // namespace
 
 int rmsnorm(const accel_call* call) {
@@ -91,6 +120,15 @@ int rmsnorm(const accel_call* call) {
     const bool wide = aligned({out, x, weight}, {width * static_cast<int64_t>(sizeof(T))}, 16);
     return with_pack<T>(wide, [&](auto count) {
       constexpr int N = count;
+      if (width / N <= 32) {
+        const int lanes = width / N <= 8 ? 8 : width / N <= 16 ? 16 : 32;
+        const auto narrow = lanes == 8    ? rmsnorm_narrow<T, N, 8>
+                            : lanes == 16 ? rmsnorm_narrow<T, N, 16>
+                                          : rmsnorm_narrow<T, N, 32>;
+        launch_pdl(call, narrow, dim3(static_cast<unsigned>(divide_up(rows * lanes, 256))), dim3(256), 0, out, x, weight,
+                   rows, static_cast<int>(width), eps);
+        return launched(call);
+      }
       const int block = block_for(width / N, 512);
       const int64_t passes = divide_up(width / N, block);
       const auto kernel = passes <= 1   ? rmsnorm_row<T, N, 1>

@@ -1,17 +1,20 @@
 // The small ops of a layer and the draw of a token. In a decode step they are bound by the launch of a kernel, in a
 // prefill by memory.
-import { ops, Tensor } from '@accel/kernels';
+import { blockFormats, ops, Tensor } from '@accel/kernels';
 import { caches } from './caches.mjs';
 import { normal, normalFloats } from './data.mjs';
 import { LLAMA } from './shapes.mjs';
 
-const { hidden, heads, kvHeads, headDim, vocab } = LLAMA;
+const { hidden, intermediate, heads, kvHeads, headDim, vocab } = LLAMA;
 
 export async function elementwiseKernels(context) {
   for (const rows of [1, 8, 4096]) {
-    await norm(context, rows);
+    await norm(context, rows, hidden);
+    // Qwen3: every query head by itself.
+    await norm(context, rows * heads, headDim);
     await ropeAppend(context, rows);
   }
+  for (const format of ['Q8_0', 'Q4_0', 'Q4_K', 'Q6_K']) await unpack(context, format);
   for (const batch of [1, 8]) {
     await sample(context, batch, 'greedy', 0);
     await sample(context, batch, 'temperature 0.7, top-p 0.9', 0.7);
@@ -21,14 +24,29 @@ export async function elementwiseKernels(context) {
 /** Enough copies of an activation that a prefill reads it from memory. */
 const copies = (rows) => (rows >= 4096 ? 6 : 1);
 
-async function norm({ device, stream, bench }, rows) {
+async function norm({ device, stream, bench }, rows, width) {
   const cycle = copies(rows);
-  const xs = Array.from({ length: cycle }, () => normal(device, stream, [rows, hidden]));
-  const outs = xs.map(() => Tensor.empty(device, 'bfloat16', [rows, hidden]));
-  const weight = normal(device, stream, [hidden]);
+  const xs = Array.from({ length: cycle }, () => normal(device, stream, [rows, width]));
+  const outs = xs.map(() => Tensor.empty(device, 'bfloat16', [rows, width]));
+  const weight = normal(device, stream, [width]);
   const call = (i) => ops.rmsnorm(stream, outs[i], xs[i], weight, 1e-5);
-  await bench('rmsnorm', `M=${rows} H=${hidden}`, { bytes: 2 * xs[0].byteLength }, call, cycle);
+  await bench('rmsnorm', `M=${rows} H=${width}`, { bytes: 2 * xs[0].byteLength }, call, cycle);
   for (const tensor of [...xs, ...outs, weight]) tensor.dispose();
+}
+
+/** A matrix of a GGUF file that is loaded, to bfloat16. */
+async function unpack({ device, stream, bench }, format) {
+  const shape = [intermediate, hidden];
+  const { elements, bytes } = blockFormats[format];
+  const row = (hidden / elements) * bytes;
+  // Any bytes are blocks; the time does not depend on the numbers.
+  const words = Uint8Array.from({ length: intermediate * row }, (_, i) => (i * 2654435761) >>> 24);
+  const packed = Tensor.from(device, words, [intermediate, row]);
+  const out = Tensor.empty(device, 'bfloat16', shape);
+  const call = () => ops.dequantize(stream, out, packed, format);
+  const moved = packed.byteLength + out.byteLength;
+  await bench('dequantize', `${format} ${shape.join(' × ')}`, { bytes: moved }, call);
+  for (const tensor of [packed, out]) tensor.dispose();
 }
 
 async function ropeAppend({ device, stream, bench }, rows) {
