@@ -101,7 +101,8 @@ export interface AttentionOptions {
   readonly causal: boolean;
   /**
    * The model's sliding window in positions: of these rows, those whose original position is less than `window` behind
-   * that of the query's own row, n − m + i. Rows that left in between leave no gap to be bridged. Default 0, no limit.
+   * that of the query's own row, n − m + i. It does not reach further back when rows in between have left. Default 0, no
+   * limit.
    */
   readonly window?: number;
   /** `[begin, end)` for each sequence: only these rows are visible, on top of causal and window. Default all. */

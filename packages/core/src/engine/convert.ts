@@ -19,7 +19,8 @@ const BATCH_BYTES = 256 * 2 ** 20;
 
 /**
  * Brings every weight to the device and to the compute format; on a CPU, a weight that has the format already stays in
- * the mapped file. Quantised ones are unpacked. Tied matrices are converted once. Copies run ahead while the next file pages are read.
+ * the mapped file. Quantised ones are unpacked. Tied matrices are converted once. Copies run ahead while the next file
+ * pages are read.
  * @throws AccelError `ERR_ACCEL_NAN` naming the first weight with a NaN or an infinity
  */
 export async function convertWeights(
