@@ -154,13 +154,18 @@ function prepare({ sequence, tokens }: AppendItem, model: Model): Int32Array {
   const { pending } = sequence;
   const ids = Int32Array.from(tokens);
   const all = pending === undefined ? ids : Int32Array.from([pending, ...ids]);
-  if (ids.length === 0) {
+  checkTokens(tokens, model.spec.vocabSize, 'append');
+  return all;
+}
+
+/** @internal Refuses no tokens, and ids that the model does not have. */
+export function checkTokens(tokens: ArrayLike<number>, vocab: number, action: string): void {
+  if (tokens.length === 0) {
     throw new AccelError(
       'ERR_ACCEL_ARGUMENT',
-      'append() got no tokens. Give at least one token id, for example the beginning-of-text token.',
+      `${action}() got no tokens. Give at least one token id, for example the beginning-of-text token.`,
     );
   }
-  const vocab = model.spec.vocabSize;
   for (let i = 0; i < tokens.length; i++) {
     const id = tokens[i] as number;
     if (Number.isInteger(id) && id >= 0 && id < vocab) continue;
@@ -169,7 +174,6 @@ function prepare({ sequence, tokens }: AppendItem, model: Model): Int32Array {
       `Token ${String(i)} is ${String(id)}; ids of this model are whole numbers from 0 to ${String(vocab - 1)}.`,
     );
   }
-  return all;
 }
 
 /** @internal Marks all sequences as in use; a sequence that occurs twice or is busy frees the others again. */

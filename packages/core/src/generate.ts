@@ -1,9 +1,8 @@
-import { AccelError, ops, Tensor } from '@accel/kernels';
+import { AccelError, Tensor } from '@accel/kernels';
 import { occupyAll, throwIfAborted } from './append.js';
-import { Batch } from './engine/batch.js';
-import { forwardPass, passInputs } from './engine/forward.js';
 import { Sampler, type SamplingOptions } from './engine/sampler.js';
 import { StopMatcher } from './engine/stop.js';
+import { feed, orFail, room } from './decode.js';
 import type { Model } from './model.js';
 import { noTokens, type Sequence, type SequenceOptions } from './sequence.js';
 import type { TokenStream } from './tokenizer/tokenizer.js';
@@ -70,9 +69,9 @@ export async function* generateBatch(
   try {
     runs = sequences.map((sequence, index) => new Run(sequence, index, options, maxTokens));
     throwIfAborted(signal);
-    await step(
+    await feed(
       model,
-      runs.filter((run) => run.sequence.pending !== undefined),
+      sequences.filter((sequence) => sequence.pending !== undefined),
     );
     let active = runs;
     using drawn = Tensor.empty(model.device, 'int32', [runs.length]);
@@ -81,13 +80,13 @@ export async function* generateBatch(
       const drawing = draw(model, active, drawn);
       // On a GPU the next step starts before its tokens have been read: it finds them on the device.
       const early = model.runtime.runsAhead && active.every((run) => run.wantsMore);
-      if (early) await step(model, active, drawing.ids);
+      if (early) await feed(model, active.map(sequenceOf), drawing.ids);
       const ids = await drawing.read();
       const events = active.map((run, i) => run.accept(ids[i] as number, early));
       active = active.filter((run) => !run.finished);
       if (!early) {
         throwIfAborted(signal);
-        await step(model, active);
+        await feed(model, active.map(sequenceOf));
       }
       yield* events;
     }
@@ -111,6 +110,8 @@ export async function* generate(
   await sequence.append(tokens, options.signal === undefined ? {} : { signal: options.signal });
   yield* sequence.generate(options);
 }
+
+const sequenceOf = ({ sequence }: Run): Sequence => sequence;
 
 /** One sequence's share of a batch generation. */
 class Run implements Disposable {
@@ -177,76 +178,6 @@ class Run implements Disposable {
   }
 }
 
-/** How many tokens, up to `most`, can be drawn before the model's window is full. */
-function room(sequence: Sequence, most: number): number {
-  const { state, model } = sequence;
-  const { selector, seen } = state;
-  const window = model.spec.contextLength;
-  const rows = state.kv.rows(0, 0);
-  const waiting = sequence.length - seen;
-  const fits = (drawn: number): boolean => {
-    // The last token drawn does not go through the model, so it needs no position.
-    const tokens = waiting + drawn - 1;
-    return (selector?.span?.({ phase: 'decode', rows, tokens, seen }) ?? seen + tokens) <= window;
-  };
-  if (!fits(1)) {
-    throw new AccelError(
-      'ERR_ACCEL_PROMPT_TOO_LONG',
-      `The sequence already fills the ${String(window)} positions of ${model.spec.name}. Start a new sequence with a shorter prompt.`,
-    );
-  }
-  if (fits(most)) return most;
-  let [good, bad] = [1, most];
-  while (bad - good > 1) {
-    const middle = Math.floor((good + bad) / 2);
-    if (fits(middle)) good = middle;
-    else bad = middle;
-  }
-  return good;
-}
-
-/**
- * Feeds the newest token of each sequence; only enqueues, the device works on while the caller goes on.
- * @param drawn the tokens, when they are on the device only
- */
-async function step(model: Model, runs: readonly Run[], drawn?: Tensor): Promise<void> {
-  if (runs.length === 0) return;
-  const { runtime } = model;
-  await runtime.lock.run(() => {
-    const items = runs.map(({ sequence }) => ({
-      state: sequence.state,
-      tokens: Int32Array.of(sequence.pending ?? 0),
-      logits: 1,
-    }));
-    using logits = enqueue(new Batch(runtime, items, 'decode', drawn), runs);
-    for (const [i, { sequence }] of runs.entries()) {
-      const own = Tensor.empty(runtime.device, 'float32', [1, runtime.spec.vocabSize]);
-      ops.gatherRows(runtime.stream, own, logits, Int32Array.of(i));
-      sequence.pending = undefined;
-      sequence.counters.decodeTokens += 1;
-      sequence.setLogits(own);
-    }
-  });
-}
-
-/**
- * Enqueues a whole decode step, as a graph where the device has graphs. If that fails half-way (out of pages, say),
- * the caches are uneven: give up on them.
- */
-function enqueue(batch: Batch, runs: readonly Run[]): Tensor {
-  try {
-    const pass = forwardPass(batch, passInputs(batch));
-    let next = pass.next();
-    batch.runtime.stream.graph(() => {
-      while (next.done !== true) next = pass.next();
-    });
-    return next.value as Tensor;
-  } catch (error) {
-    for (const { sequence } of runs) sequence.fail(error);
-    throw error;
-  }
-}
-
 /** Tokens on their way from the device. */
 interface Drawing {
   /** int32 `[runs]`; valid until the next draw. */
@@ -277,19 +208,10 @@ function draw(model: Model, runs: readonly Run[], drawn: Tensor): Drawing {
   return {
     ids,
     read: async () => {
-      const tokens = (await orFail(reading, runs)) as Int32Array;
+      const tokens = (await orFail(reading, runs.map(sequenceOf))) as Int32Array;
       const seconds = (performance.now() - started) / 1000;
       for (const { sequence } of runs) sequence.counters.decodeSeconds += seconds / runs.length;
       return tokens;
     },
   };
-}
-
-async function orFail<T>(reading: Promise<T>, runs: readonly Run[]): Promise<T> {
-  try {
-    return await reading;
-  } catch (error) {
-    for (const { sequence } of runs) sequence.fail(error);
-    throw error;
-  }
 }

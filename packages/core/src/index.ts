@@ -65,6 +65,7 @@ export * from './receipt/receipt.js';
 export * from './receipt/strict.js';
 export type { RestoreOptions } from './saved/restore.js';
 export type { SaveOptions } from './saved/save.js';
+export { scoreBatch, type ScoreOptions } from './score.js';
 export { Sequence, type SequenceOptions } from './sequence.js';
 export * from './tokenizer/tokenizer.js';
 export { openWeights, type Weights } from './weights/weights.js';

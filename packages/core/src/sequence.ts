@@ -10,6 +10,7 @@ import { buildReceipt } from './engine/receipt.js';
 import { CacheView } from './engine/view.js';
 import type { Receipt } from './receipt/receipt.js';
 import { saveSequence, type SaveOptions } from './saved/save.js';
+import { scoreBatch, type ScoreOptions } from './score.js';
 
 /** Options of {@link Model.sequence}. */
 export interface SequenceOptions {
@@ -85,6 +86,16 @@ export class Sequence implements Disposable {
   /** Draws tokens one by one, starting after the newest token. Ends by itself; leaving the loop early is fine. */
   async *generate(options: GenerateOptions = {}): AsyncGenerator<TokenEvent, void, undefined> {
     for await (const { sequence: _, ...event } of generateBatch([this], options)) yield event;
+  }
+
+  /**
+   * How likely the model finds given tokens after the newest one: teacher forcing, one decode step a token, see
+   * {@link scoreBatch}. The tokens then belong to the sequence.
+   * @returns the natural logarithms of their probabilities
+   */
+  async score(tokens: ArrayLike<number>, options: ScoreOptions = {}): Promise<Float64Array> {
+    const [scores] = await scoreBatch([{ sequence: this, tokens }], options);
+    return scores as Float64Array;
   }
 
   /** Logits after the newest token (or after the last n, see {@link AppendOptions.logits}), `n · vocab` numbers. */
