@@ -63,7 +63,13 @@ export type AccelErrorCode =
   /** A sequence is in use by another call, or a download by another process. */
   | 'ERR_ACCEL_BUSY'
   /** An earlier failure left the sequence incomplete. */
-  | 'ERR_ACCEL_SEQUENCE_FAILED';
+  | 'ERR_ACCEL_SEQUENCE_FAILED'
+  /** A worker process cannot be started, or died with its work more often than it is retried. */
+  | 'ERR_ACCEL_WORKER'
+  /** The broker of a job queue cannot be reached or refuses, or a client for it is not installed. */
+  | 'ERR_ACCEL_QUEUE'
+  /** A model server cannot be reached, refuses, or answers what its protocol does not allow. */
+  | 'ERR_ACCEL_ENDPOINT';
 
 /** Registered, so that two copies of this package in one process know each other's errors. */
 const marker = Symbol.for('@accel/kernels/AccelError');

@@ -5,7 +5,7 @@
 export { AccelError, type AccelErrorCode } from '@accel/kernels';
 export { appendBatch, type AppendItem, type AppendOptions } from './append.js';
 export type { ChatGenerateOptions } from './chat/chat.js';
-export type { ChatPrompt } from './chat/prompt.js';
+export { chatPrompt, type ChatPrompt } from './chat/prompt.js';
 export { ChatSession, type ChatSessionOptions, type ChatTurn } from './chat/session.js';
 export * from './config/model-config.js';
 export * from './config/rope.js';

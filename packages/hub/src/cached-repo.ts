@@ -12,10 +12,10 @@ import {
 } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { AccelError } from '@accel/kernels';
-import { COMMIT } from './names.js';
+import { COMMIT, isDataset } from './names.js';
 
 /**
- * One model's folder in the cache, laid out as every Hugging Face library does:
+ * One repository's folder in the cache (`datasets--org--name` for data sets), laid out as every Hugging Face library does:
  *
  * ```
  * models--org--name/
@@ -26,14 +26,14 @@ import { COMMIT } from './names.js';
  * ```
  */
 export class CachedRepo {
-  /** `org/name`. */
+  /** `org/name` or `datasets/org/name`. */
   readonly repo: string;
   readonly folder: string;
   /** What pulls of this repository lock. Locks lie beside the repositories, where cache tools look for them. */
   readonly lockFile: string;
 
   constructor(cacheDir: string, repo: string) {
-    const name = `models--${repo.replace('/', '--')}`;
+    const name = `${isDataset(repo) ? '' : 'models--'}${repo.replaceAll('/', '--')}`;
     this.repo = repo;
     this.folder = resolve(cacheDir, name);
     this.lockFile = resolve(cacheDir, '.locks', name, 'accel.lock');

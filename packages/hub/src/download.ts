@@ -46,7 +46,7 @@ async function fetchBlob(download: Download, file: RemoteFile): Promise<void> {
   const { client, cache, assertLocked } = download;
   const { signal } = client.options;
   const path = cache.incomplete(file.hash);
-  const partial = await PartialFile.open(path, file.hash, file.size, signal);
+  const partial = await PartialFile.open(path, file, signal);
   try {
     await receiveAll(download, file, partial);
     let whole = partial.matches();
@@ -122,7 +122,7 @@ async function receive(
 }
 
 /** True when the answer is the part that was asked for; a server may also send all (200) or refuse the range (416). */
-function continues(
+export function continues(
   { status, headers }: { status: number; headers: Headers },
   from: number,
 ): boolean {

@@ -4,7 +4,7 @@ import { AccelError } from '@accel/kernels';
 import { CachedRepo, sizeOf } from './cached-repo.js';
 import { hubCacheDir, type Environment } from './environment.js';
 import { matchesAny } from './glob.js';
-import { checkFileName, parseModelName, type ModelName } from './names.js';
+import { checkFileName, isDataset, parseModelName, type ModelName } from './names.js';
 
 /** Options of {@link findModel}. */
 export interface FindOptions {
@@ -24,7 +24,8 @@ export interface FindOptions {
 export async function findModel(model: string, options: FindOptions = {}): Promise<string> {
   if (await exists(model)) return model;
   const name = parseModelName(model);
-  if (name === undefined) throw missing(`There is no file or folder ${model}. Check the path.`);
+  if (name === undefined || isDataset(name.repo))
+    throw missing(`There is no file or folder ${model}. Check the path.`);
   const cacheDir = options.cacheDir ?? hubCacheDir(options.env);
   const cache = new CachedRepo(cacheDir, name.repo);
   const revision = name.revision ?? 'main';

@@ -1,7 +1,7 @@
 import { AccelError } from '@accel/kernels';
 import { z } from 'zod';
 import type { HubClient } from './client.js';
-import { COMMIT, checkFileName } from './names.js';
+import { COMMIT, checkFileName, isDataset } from './names.js';
 
 /** A file of a repository at one commit. */
 export interface RemoteFile {
@@ -39,7 +39,7 @@ export async function resolveCommit(
   revision: string,
 ): Promise<string> {
   const { endpoint } = client.options;
-  const url = `${endpoint}/api/models/${repo}/revision/${encodeURIComponent(revision)}`;
+  const url = `${apiUrl(endpoint, repo)}/revision/${encodeURIComponent(revision)}`;
   return (await client.json(url, repo, revisionPage)).page.sha;
 }
 
@@ -54,7 +54,7 @@ export async function listFiles(
 ): Promise<RemoteFile[]> {
   const { endpoint } = client.options;
   const files: RemoteFile[] = [];
-  let url: string | undefined = `${endpoint}/api/models/${repo}/tree/${commit}?recursive=true`;
+  let url: string | undefined = `${apiUrl(endpoint, repo)}/tree/${commit}?recursive=true`;
   while (url !== undefined) {
     const { page, next }: { page: z.infer<typeof treePage>; next: string | undefined } =
       await client.json(url, repo, treePage);
@@ -73,6 +73,11 @@ export async function listFiles(
     url = next;
   }
   return files;
+}
+
+/** Models have a word in the API's addresses that their own do not have. */
+function apiUrl(endpoint: string, repo: string): string {
+  return `${endpoint}/api/${isDataset(repo) ? '' : 'models/'}${repo}`;
 }
 
 /** Where a file's contents are. */

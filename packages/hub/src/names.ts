@@ -4,9 +4,12 @@
  */
 import { AccelError } from '@accel/kernels';
 
-/** A model on the Hub, as `org/name`, `org/name@revision` or `org/name/file.gguf@revision` name it. */
+/**
+ * A repository on the Hub, as `org/name`, `org/name@revision` or `org/name/file.gguf@revision` name it. Data sets are
+ * `datasets/org/name`, as in their address.
+ */
 export interface ModelName {
-  /** `org/name`, or `name` for the few models without an owner. */
+  /** `org/name`, `name` for the few models without an owner, or `datasets/org/name`. */
   readonly repo: string;
   /** One file of the repository. */
   readonly file?: string;
@@ -20,15 +23,23 @@ export const COMMIT: RegExp = /^[0-9a-f]{40}$/;
 /** The Hub's rules, without those on what exists: letters, digits, `-`, `_` and `.`, neither first nor last a `-` or `.`. */
 const REPO_PART = /^\w(?:[\w.-]*\w)?$/;
 
+const DATASETS = 'datasets';
+
+/** True for `datasets/org/name`. The Hub has no owner of that name. */
+export function isDataset(repo: string): boolean {
+  return repo.startsWith(`${DATASETS}/`);
+}
+
 /** Takes a name apart. Returns undefined when it cannot be a model on the Hub, as an ordinary path often cannot. */
 export function parseModelName(text: string): ModelName | undefined {
   const at = text.indexOf('@');
   const revision = at === -1 ? undefined : text.slice(at + 1);
   const parts = (at === -1 ? text : text.slice(0, at)).split('/');
-  const repo = parts.slice(0, 2).join('/');
-  const file = parts.slice(2).join('/');
-  if (!isRepo(repo)) return undefined;
-  if (parts.length > 2 && !isFileName(file)) return undefined;
+  const length = parts[0] === DATASETS && parts.length > 1 ? 3 : 2;
+  const repo = parts.slice(0, length).join('/');
+  const file = parts.slice(length).join('/');
+  if (!isRepo(isDataset(repo) ? repo.slice(DATASETS.length + 1) : repo)) return undefined;
+  if (parts.length > length && !isFileName(file)) return undefined;
   if (revision !== undefined && !isRevision(revision)) return undefined;
   return {
     repo,

@@ -5,42 +5,42 @@ import { AccelError } from '@accel/kernels';
 
 const READ_BYTES = 1 << 20;
 
+/** What is known of a file before it is here. */
+interface Expected {
+  /** SHA-256 (64 digits) or git's blob hash (40) of the whole, which needs the size too. */
+  readonly hash?: string | undefined;
+  /** Bytes of the whole. */
+  readonly size?: number | undefined;
+}
+
 /**
- * The beginning of a blob on disk and the hash of its bytes so far, so that the whole is checked when the last byte
+ * The beginning of a file on disk and the hash of its bytes so far, so that the whole is checked when the last byte
  * comes in, whichever process wrote the first ones.
  */
 export class PartialFile {
   readonly #path: string;
-  readonly #expected: string;
-  readonly #size: number;
+  readonly #expected: Expected;
   #file: FileHandle;
   #hash: Hash;
+  #digest: string | undefined;
   #bytes = 0;
   #inherited = 0;
 
-  private constructor(path: string, expected: string, size: number, file: FileHandle) {
+  private constructor(path: string, expected: Expected, file: FileHandle) {
     this.#path = path;
     this.#expected = expected;
-    this.#size = size;
     this.#file = file;
-    this.#hash = startHash(expected, size);
+    this.#hash = startHash(expected);
   }
 
   /**
-   * Opens what an earlier download left, or begins.
-   * @param path `blobs/<hash>.incomplete`
-   * @param expected hash of the whole: SHA-256 (64 digits) or git's blob hash (40)
-   * @param size bytes of the whole
+   * Opens what an earlier download left, or begins. Without a hash nobody could tell what it left, so it begins anew.
+   * @param path such as `blobs/<hash>.incomplete`
    */
-  static async open(
-    path: string,
-    expected: string,
-    size: number,
-    signal: AbortSignal,
-  ): Promise<PartialFile> {
-    const partial = new PartialFile(path, expected, size, await openFile(path));
+  static async open(path: string, expected: Expected, signal: AbortSignal): Promise<PartialFile> {
+    const partial = new PartialFile(path, expected, await openFile(path));
     try {
-      await partial.#readBack(signal);
+      await (expected.hash === undefined ? partial.restart() : partial.#readBack(signal));
     } catch (error) {
       await partial.close();
       throw error;
@@ -79,14 +79,23 @@ export class PartialFile {
     await this.#file.close();
     await rm(this.#path, { force: true });
     this.#file = await openFile(this.#path);
-    this.#hash = startHash(this.#expected, this.#size);
+    this.#hash = startHash(this.#expected);
+    this.#digest = undefined;
     this.#bytes = 0;
     this.#inherited = 0;
   }
 
-  /** True when the bytes are those that were promised. Call it once, after the last byte. */
+  /** Hash of the bytes, after the last one: SHA-256 unless git's was expected. */
+  digest(): string {
+    return (this.#digest ??= this.#hash.digest('hex'));
+  }
+
+  /** True when the bytes are those that were promised, as far as anything was. Only after the last byte. */
   matches(): boolean {
-    return this.#bytes === this.#size && this.#hash.digest('hex') === this.#expected;
+    const { hash, size } = this.#expected;
+    return (
+      (size === undefined || this.#bytes === size) && (hash === undefined || this.digest() === hash)
+    );
   }
 
   /**
@@ -98,7 +107,7 @@ export class PartialFile {
     await this.#file.sync();
     const mine = await this.#file.stat();
     const there = await stat(this.#path).catch(() => undefined);
-    if (there?.ino !== mine.ino || mine.size !== this.#size) {
+    if (there?.ino !== mine.ino || mine.size !== this.#bytes) {
       throw new AccelError(
         'ERR_ACCEL_BUSY',
         `Another program is writing ${this.#path}. Wait until it is done, then pull again.`,
@@ -113,7 +122,7 @@ export class PartialFile {
 
   async #readBack(signal: AbortSignal): Promise<void> {
     const { size } = await this.#file.stat();
-    if (size > this.#size) return this.restart();
+    if (size > (this.#expected.size ?? Infinity)) return this.restart();
     const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, size));
     while (this.#bytes < size) {
       signal.throwIfAborted();
@@ -127,8 +136,8 @@ export class PartialFile {
 }
 
 /** Git hashes a blob behind a header; large-file storage hashes the bytes alone. */
-function startHash(expected: string, size: number): Hash {
-  if (expected.length === 64) return createHash('sha256');
+function startHash({ hash, size }: Expected): Hash {
+  if (hash?.length !== 40) return createHash('sha256');
   return createHash('sha1').update(`blob ${size}\0`);
 }
 

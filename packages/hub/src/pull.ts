@@ -8,7 +8,7 @@ import { findFiles, findModel } from './find.js';
 import { formatBytes } from './format.js';
 import { listFiles, resolveCommit, type RemoteFile } from './listing.js';
 import { Meter, type PullProgress } from './meter.js';
-import { COMMIT, checkRevision, parseModelName } from './names.js';
+import { COMMIT, checkRevision, isDataset, parseModelName } from './names.js';
 import { inParallel } from './parallel.js';
 import { RepoLock } from './repo-lock.js';
 import type { RetryPolicy } from './retry.js';
@@ -57,7 +57,8 @@ export interface PullResult {
 /**
  * Downloads a model from the Hugging Face Hub into the cache that Hugging Face's libraries share, so that each finds
  * what another one fetched. Contents that are there are not fetched again; an interrupted download goes on where it
- * stopped; everything is checked against the hashes that the Hub lists. With `HF_HUB_OFFLINE=1` only looks.
+ * stopped; everything is checked against the hashes that the Hub lists. With `HF_HUB_OFFLINE=1` only looks. A data set
+ * is pulled the same way, as `datasets/org/name`.
  * @param model `org/name` or `org/name@revision`
  * @throws AccelError `ERR_ACCEL_ARGUMENT`, `ERR_ACCEL_HUB` (not there, no access, unreachable), `ERR_ACCEL_CHECKSUM`,
  *   `ERR_ACCEL_FILE`, `ERR_ACCEL_BUSY`, `ERR_ACCEL_ABORTED`
@@ -176,13 +177,15 @@ async function findOffline(
 ): Promise<PullResult> {
   const cache = new CachedRepo(cacheDir, repo);
   const found =
-    include === undefined ? await findModel(`${repo}@${revision}`, { cacheDir }) : undefined;
+    include === undefined && !isDataset(repo)
+      ? await findModel(`${repo}@${revision}`, { cacheDir })
+      : undefined;
   const commit = await cache.commitOf(revision);
   const files = commit === undefined ? [] : await findFiles(cache.snapshot(commit), include);
   if (commit === undefined || (found === undefined && files.length === 0)) {
     throw new AccelError(
       'ERR_ACCEL_HUB',
-      `HF_HUB_OFFLINE forbids the network, and the cache (${cacheDir}) does not have ${(include ?? []).join(', ')} of ${repo} at ${revision}. Unset it to download.`,
+      `HF_HUB_OFFLINE forbids the network, and the cache (${cacheDir}) does not have ${(include ?? ['files']).join(', ')} of ${repo} at ${revision}. Unset it to download.`,
     );
   }
   const path = cache.snapshot(commit);

@@ -1,4 +1,5 @@
 import { AccelError } from '@accel/kernels';
+import { isDataset } from './names.js';
 import { Transient } from './retry.js';
 
 /** Who was asked for what. */
@@ -25,6 +26,7 @@ function explain(response: Response, { repo, endpoint, token }: Asked): string {
   const code = response.headers.get('x-error-code');
   const said = response.headers.get('x-error-message') ?? '';
   const page = `${endpoint}/${repo}`;
+  const kind = isDataset(repo) ? 'data set' : 'model';
   if (code === 'RevisionNotFound') {
     return `${repo} has no such revision. ${page} lists its branches and tags.`;
   }
@@ -41,8 +43,8 @@ function explain(response: Response, { repo, endpoint, token }: Asked): string {
   }
   if (code === 'RepoNotFound' || status === 401 || status === 404) {
     return token === undefined
-      ? `There is no model ${repo} at ${endpoint}, or it is private. Check the name; for a private model set HF_TOKEN.`
-      : `There is no model ${repo} at ${endpoint} that your token may read. Check the name and the account.`;
+      ? `There is no ${kind} ${repo} at ${endpoint}, or it is private. Check the name; for a private ${kind} set HF_TOKEN.`
+      : `There is no ${kind} ${repo} at ${endpoint} that your token may read. Check the name and the account.`;
   }
   if (status === 403) {
     return `The Hub refuses ${repo}${said === '' ? '' : ` (${said})`}. Check what your token may read.`;

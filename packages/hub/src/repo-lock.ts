@@ -5,7 +5,8 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AccelError } from '@accel/kernels';
 
-interface LockOptions {
+/** Options of {@link RepoLock.acquire}. */
+export interface LockOptions {
   readonly signal: AbortSignal;
   /** Called once when another process holds the lock, with who it is. */
   readonly onWait?: ((owner: string) => void) | undefined;

@@ -2,10 +2,11 @@ import { AccelError } from '@accel/kernels';
 import { formatBytes } from './format.js';
 import { matchesAny } from './glob.js';
 import type { RemoteFile } from './listing.js';
+import { isDataset } from './names.js';
 
 /** Which files of a repository are wanted; patterns are those of {@link matches}. */
 export interface Selection {
-  /** Patterns of files to take. Default: what `loadModel` reads of a safetensors model. */
+  /** Patterns of files to take. Default: what `loadModel` reads of a safetensors model; all of a data set. */
   readonly include?: readonly string[];
   /** Patterns of files to leave out, even if `include` has them. */
   readonly exclude?: readonly string[];
@@ -35,8 +36,8 @@ export function selectFiles(
   selection: Selection,
   repo: string,
 ): RemoteFile[] {
-  const { include = MODEL_FILES, exclude = [] } = selection;
-  const byDefault = selection.include === undefined;
+  const { include = isDataset(repo) ? ['*'] : MODEL_FILES, exclude = [] } = selection;
+  const byDefault = selection.include === undefined && !isDataset(repo);
   const left = byDefault ? [...NOT_MODEL_FILES, ...exclude] : exclude;
   const chosen = files.filter(({ path }) => matchesAny(path, include) && !matchesAny(path, left));
   if (byDefault && !chosen.some(({ path }) => path.endsWith('.safetensors'))) {

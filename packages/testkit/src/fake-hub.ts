@@ -164,9 +164,11 @@ export class FakeHub implements AsyncDisposable {
     response: ServerResponse,
     fault: FakeFault | undefined,
   ): ServerResponse {
-    const name = /^(?:\/api\/models|\/api\/resolve-cache\/models)?\/([^/]+\/[^/]+)/.exec(path)?.[1];
+    const name = /^(?:\/api(?:\/resolve-cache)?(?:\/models)?)?\/((?:datasets\/)?[^/]+\/[^/]+)/.exec(
+      path,
+    )?.[1];
     const repo = this.#repos.get(name ?? '');
-    const listing = path.startsWith('/api/models/');
+    const listing = /^\/api\/(?:models|datasets)\//.test(path);
     const token = request.authorization?.replace(/^Bearer /, '');
     if (token !== undefined && this.tokens.size > 0 && !this.tokens.has(token)) {
       return refuse(response, 401, undefined, 'Invalid credentials in Authorization header');
@@ -185,7 +187,7 @@ export class FakeHub implements AsyncDisposable {
       return refuse(response, 401, 'GatedRepo', `Access to model ${name ?? ''} is restricted.`);
     }
     const [, kind, revision = '', file = ''] =
-      /\/(revision|tree|resolve|resolve-cache\/models\/[^/]+\/[^/]+)\/([^/]+(?:\/pr\/\d+)?)(?:\/(.*))?$/.exec(
+      /\/(revision|tree|resolve|resolve-cache\/(?:models|datasets)\/[^/]+\/[^/]+)\/([^/]+(?:\/pr\/\d+)?)(?:\/(.*))?$/.exec(
         path,
       ) ?? [];
     const commit = repo.refs.get(revision) ?? revision;
@@ -204,7 +206,7 @@ export class FakeHub implements AsyncDisposable {
     if (found.sha256 === undefined) {
       headers['etag'] = `"${found.oid}"`;
       headers['location'] =
-        `/api/resolve-cache/models/${name ?? ''}/${commit}/${encodeURIComponent(file)}`;
+        `/api/resolve-cache/${name?.startsWith('datasets/') === true ? '' : 'models/'}${name ?? ''}/${commit}/${encodeURIComponent(file)}`;
       return response.writeHead(307, headers).end();
     }
     headers['x-linked-size'] = String(found.bytes.length);
@@ -260,7 +262,9 @@ export class FakeHub implements AsyncDisposable {
 }
 
 function fileOf(path: string): string | undefined {
-  return /\/(?:resolve(?:-cache\/models\/[^/]+\/[^/]+)?|blob)\/[^/]+\/(.+)$/.exec(path)?.[1];
+  return /\/(?:resolve(?:-cache\/(?:models|datasets)\/[^/]+\/[^/]+)?|blob)\/[^/]+\/(.+)$/.exec(
+    path,
+  )?.[1];
 }
 
 function store(path: string, { content, lfs = false }: FakeFile): StoredFile {

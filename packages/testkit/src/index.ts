@@ -26,6 +26,7 @@ export type { TinyLlama, TinyPrompt } from './models.js';
 export { expectMoves } from './moves.js';
 export { needlePrompts } from './needle.js';
 export type { NeedlePrompt } from './needle.js';
+export { missingRedis, RedisServer } from './redis-server.js';
 export { encodeSafetensors, readSafetensors } from './safetensors.js';
 export type { HostData, HostDType, HostTensor, HostTensors } from './safetensors.js';
 export { missing, sharedPath } from './shared.js';

@@ -20,9 +20,20 @@ import type { JsonObject, Part } from './part.js';
  *   with; the last two with `file:line:column`
  */
 export async function readMethodConfig(path: string, method: Method): Promise<readonly Part[]> {
-  let text: string;
+  return parseMethodConfig(await readConfig(path, method), method, path);
+}
+
+/**
+ * The options in a method's config file as they stand there, unchecked: to change some before `method.fromConfig`.
+ * @throws AccelError `ERR_ACCEL_FILE`; `ERR_ACCEL_YAML` with `file:line:column`
+ */
+export async function readMethodOptions(path: string, method: Method): Promise<JsonObject> {
+  return parseYaml(await readConfig(path, method), path).options;
+}
+
+async function readConfig(path: string, method: Method): Promise<string> {
   try {
-    text = await readFile(path, 'utf8');
+    return await readFile(path, 'utf8');
   } catch (error) {
     throw new AccelError(
       'ERR_ACCEL_FILE',
@@ -30,7 +41,6 @@ export async function readMethodConfig(path: string, method: Method): Promise<re
       { cause: error },
     );
   }
-  return parseMethodConfig(text, method, path);
 }
 
 /** As {@link readMethodConfig}, from text. @param file name for messages */
