@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { cleanPrediction, isNullPrediction, meanOf, round2, stringMatchAll } from './score.js';
+import {
+  cleanPrediction,
+  isNullPrediction,
+  meanOf,
+  round2,
+  stringMatchAll,
+  stringMatchPart,
+} from './score.js';
 
 describe('stringMatchAll', () => {
   it.each([
@@ -30,6 +37,18 @@ describe('stringMatchAll', () => {
         },
       ),
     );
+  });
+});
+
+describe('stringMatchPart', () => {
+  it.each([
+    ['in the 10th century.', ['10th century', '10th and 11th centuries'], 100],
+    ['FRANCE', ['France', 'France'], 100],
+    ['Spain', ['France', 'France'], 0],
+    ['', ['yes'], 0],
+    ['anything', [], 0],
+  ])('%j against %j is %d', (prediction, references, score) => {
+    expect(stringMatchPart(prediction, references)).toBe(score);
   });
 });
 

@@ -19,9 +19,21 @@ export function cleanPrediction(prediction: string): string {
  */
 export function stringMatchAll(prediction: string, references: readonly string[]): number {
   if (references.length === 0) return 0;
+  return (matches(prediction, references) / references.length) * 100;
+}
+
+/**
+ * RULER's `string_match_part` of one prediction, for questions with several right answers: 100 when it contains any of
+ * the references, ignoring case, else 0.
+ */
+export function stringMatchPart(prediction: string, references: readonly string[]): number {
+  return matches(prediction, references) > 0 ? 100 : 0;
+}
+
+/** How many references a prediction contains. */
+function matches(prediction: string, references: readonly string[]): number {
   const text = cleanPrediction(prediction).toLowerCase();
-  const found = references.filter((reference) => text.includes(reference.toLowerCase())).length;
-  return (found / references.length) * 100;
+  return references.filter((reference) => text.includes(reference.toLowerCase())).length;
 }
 
 /** A mean with its uncertainty. */

@@ -15,16 +15,16 @@ export type Steps<T> = Generator<undefined, T>;
 
 /** What the length fit needs to know. */
 export interface FitOptions<T> {
-  /** Names the task in errors, e.g. `niah_single_2_4096`. */
-  readonly label: string;
   /** Tokens a prompt may have with its answer. */
   readonly length: number;
   /** Tokens that come on top of every drawn prompt during the search (answer, worked example). */
   readonly reserve: number;
   /** Smallest haystack, and the amount it shrinks by when a sample overflows. */
   readonly step: number;
-  /** Upper bound of the search as a multiple of the estimate. Default 3. */
-  readonly slack?: number;
+  /** Size of the first draw, which tells how many tokens a unit takes. Default: `step`. */
+  readonly probe?: number;
+  /** The greatest size to try. Default: three times as many units as fit by the first draw. */
+  readonly most?: (length: number, tokensPerUnit: number) => number;
   /** Draws a haystack of `size` units. Consumes random numbers: every call counts. */
   readonly draw: (size: number) => Draw<T>;
 }
@@ -33,16 +33,15 @@ export interface FitOptions<T> {
 const MAX_REDRAWS = 100;
 
 /**
- * Finds the largest haystack that fits, by binary search between `step` and `slack` × an estimate. Each probe draws
- * a fresh sample, so the search is part of the random stream and must be repeated exactly.
+ * Finds the largest haystack that fits, by binary search from `step` to `most`. Each probe draws a fresh sample, so the
+ * search is part of the random stream and must be repeated exactly.
  */
 export function* fitHaystack<T>(options: FitOptions<T>): Steps<number> {
-  const { length, reserve, step } = options;
-  const tokensPerUnit = options.draw(step).tokens / step;
+  const { length, reserve, step, probe = step, most = thrice } = options;
+  const tokensPerUnit = options.draw(probe).tokens / probe;
   yield undefined;
-  const estimate = Math.trunc((length / tokensPerUnit) * (options.slack ?? 3));
   let low = step;
-  let high = Math.max(estimate, step * 2);
+  let high = Math.max(most(length, tokensPerUnit), step * 2);
   let best = step;
   while (low <= high) {
     const middle = Math.floor((low + high) / 2);
@@ -58,31 +57,35 @@ export function* fitHaystack<T>(options: FitOptions<T>): Steps<number> {
   return best;
 }
 
-/**
- * Draws one sample that fits: at `size` units first, then `step` fewer after each overflow.
- *
- * @throws AccelError ERR_ACCEL_ARGUMENT when even the smallest haystack is too long
- */
+function thrice(length: number, tokensPerUnit: number): number {
+  return Math.trunc((length / tokensPerUnit) * 3);
+}
+
+/** Draws one sample: at `size` units first, then `step` fewer after each overflow. The shortest one if none fits. */
 export function* drawFitting<T>(
-  options: Pick<FitOptions<T>, 'label' | 'length' | 'step' | 'draw'> & {
+  options: Pick<FitOptions<T>, 'length' | 'step' | 'draw'> & {
     readonly size: number;
+    /** Tokens of the answer. */
     readonly answer: number;
   },
 ): Steps<Draw<T>> {
   let size = options.size;
-  let smallest = Infinity;
-  for (let redraws = 0; redraws < MAX_REDRAWS;) {
+  let shortest: Draw<T> | undefined;
+  for (let redraws = 0; ;) {
     const drawn = options.draw(size);
-    const total = drawn.tokens + options.answer;
     yield undefined;
-    if (total <= options.length) return drawn;
-    smallest = Math.min(smallest, total);
+    if (drawn.tokens + options.answer <= options.length) return drawn;
+    if (shortest === undefined || drawn.tokens < shortest.tokens) shortest = drawn;
     if (size > options.step) size -= options.step;
-    else redraws++;
+    else if (++redraws === MAX_REDRAWS) return shortest;
   }
-  throw new AccelError(
+}
+
+/** @param smallest tokens of the shortest prompt that was tried, with its answer */
+export function doesNotFit(label: string, smallest: number, length: number): AccelError {
+  return new AccelError(
     'ERR_ACCEL_ARGUMENT',
-    `${options.label} does not fit: its smallest prompt and answer take ${smallest} tokens and the length is ` +
-      `${options.length}. Use a greater length for this task or leave it out.`,
+    `${label} does not fit: its smallest prompt and answer take ${smallest} tokens and the length is ${length}. ` +
+      'Use a greater length for this task or leave it out.',
   );
 }

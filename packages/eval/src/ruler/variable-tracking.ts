@@ -1,9 +1,11 @@
 import { NumpyRandomState } from '../random/numpy-random-state.js';
 import { PythonRandom } from '../random/python-random.js';
 import { splitWords } from '../text/python-text.js';
-import { drawFitting, fitHaystack } from './fit.js';
+import { doesNotFit, drawFitting, fitHaystack } from './fit.js';
 import type { Draw, Steps } from './fit.js';
-import { fill, NOISE_SENTENCE, VARIABLE_TRACKING } from './prompts.js';
+import { NOISE_SENTENCE, VARIABLE_TRACKING } from './prompts.js';
+import { askFrom, extraRandom, fittedSamples } from './question.js';
+import type { Question } from './question.js';
 import type { GenerateContext, RulerTask, SampleSteps, VariableTrackingSpec } from './types.js';
 
 const CAPITALS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ';
@@ -16,12 +18,6 @@ const EXAMPLE_STEP = 5;
 const NAME_LETTERS = 5;
 const EXAMPLE_NAME_LETTERS = 3;
 
-interface Question {
-  readonly input: string;
-  readonly answerPrefix: string;
-  readonly names: readonly string[];
-}
-
 interface Chain {
   readonly names: readonly string[];
   readonly lines: readonly string[];
@@ -32,49 +28,21 @@ export function* generateVariableTracking(
   task: RulerTask<VariableTrackingSpec>,
   context: GenerateContext,
 ): SampleSteps {
-  const { length, maxNewTokens, countTokens } = context;
-  const label = `${task.name}_${length}`;
-  const step = length < 4096 ? 5 : 10;
-  const wrap = context.wrap ?? ((text) => text);
   const maker = new QuestionMaker(task.spec, context.seed);
-
   const example =
-    (context.workedExample ?? true) ? yield* makeExample(maker, context, label) : undefined;
-  const measure = (value: Question): Draw<Question> => ({
-    value,
-    tokens: countTokens(wrap(value.input) + value.answerPrefix),
+    (context.workedExample ?? true)
+      ? yield* makeExample(maker, context, `${task.name}_${context.length}`)
+      : undefined;
+  yield* fittedSamples(task, context, {
+    step: context.length < 4096 ? 5 : 10,
+    reserve: example === undefined ? 0 : context.countTokens(example),
+    search: (size) => maker.question(size),
+    draw: (size) => {
+      const question = maker.question(size);
+      if (example === undefined) return question;
+      return { ...question, context: `${maker.randomised(example)}\n${question.context}` };
+    },
   });
-  const size = yield* fitHaystack({
-    label,
-    length,
-    reserve: (example === undefined ? 0 : countTokens(example)) + maxNewTokens,
-    step,
-    draw: (units) => measure(maker.question(units)),
-  });
-  for (let index = 0; ; index++) {
-    const { value, tokens } = yield* drawFitting({
-      label,
-      length,
-      step,
-      size,
-      answer: maxNewTokens,
-      draw: (units) => {
-        const question = maker.question(units);
-        if (example === undefined) return measure(question);
-        return measure({ ...question, input: `${maker.randomised(example)}\n${question.input}` });
-      },
-    });
-    yield {
-      id: `${label}/${index}`,
-      task: task.name,
-      length,
-      index,
-      input: value.input,
-      answerPrefix: value.answerPrefix,
-      references: value.names,
-      measuredLength: tokens + maxNewTokens,
-    };
-  }
 }
 
 /** The worked example in front of every prompt: a short question with its answer, at most 500 tokens, not wrapped. */
@@ -84,28 +52,36 @@ function* makeExample(
   label: string,
 ): Steps<string> {
   const options = {
-    label: `${label} (worked example)`,
     length: EXAMPLE_LENGTH,
     step: EXAMPLE_STEP,
     draw: (units: number): Draw<Question> => {
       const value = maker.question(units, true);
-      return { value, tokens: countTokens(value.input + value.answerPrefix) };
+      return {
+        value,
+        tokens: countTokens(value.context + value.question + value.answerPrefix),
+      };
     },
   };
   const size = yield* fitHaystack({ ...options, reserve: 0 });
-  const { value } = yield* drawFitting({ ...options, size, answer: 0 });
-  return `${value.input}${value.answerPrefix} ${value.names.join(' ')}\n`;
+  const { value, tokens } = yield* drawFitting({ ...options, size, answer: 0 });
+  if (tokens > EXAMPLE_LENGTH) {
+    throw doesNotFit(`${label} (worked example)`, tokens, EXAMPLE_LENGTH);
+  }
+  const { context, question, answerPrefix, answers } = value;
+  return `${context}${question}${answerPrefix} ${answers.join(' ')}\n`;
 }
 
 class QuestionMaker {
   readonly #random: PythonRandom;
   readonly #numbers: NumpyRandomState;
+  readonly #extra: PythonRandom;
   readonly #spec: VariableTrackingSpec;
 
   constructor(spec: VariableTrackingSpec, seed: number) {
     this.#spec = spec;
     this.#random = new PythonRandom(seed);
     this.#numbers = new NumpyRandomState(seed);
+    this.#extra = extraRandom(seed);
   }
 
   /** A question over `size` noise lines. @param isExample short names and a fixed value */
@@ -120,16 +96,17 @@ class QuestionMaker {
         lines.splice(position + i, 0, chain.lines[i] ?? '');
     }
     const [asked] = chains;
-    const fields = {
-      context: lines.join('\n').replaceAll('. \n', '.\n'),
-      query: asked?.lines[0]?.split('= ')[1] ?? '',
-      num_v: String(this.#spec.hops + 1),
-    };
-    return {
-      input: fill(VARIABLE_TRACKING.task, fields),
-      answerPrefix: fill(VARIABLE_TRACKING.answerPrefix, fields),
-      names: asked?.names ?? [],
-    };
+    const context = lines.join('\n').replaceAll('. \n', '.\n');
+    return askFrom(
+      VARIABLE_TRACKING,
+      {
+        context,
+        query: asked?.lines[0]?.split('= ')[1] ?? '',
+        num_v: String(this.#spec.hops + 1),
+      },
+      asked?.names ?? [],
+      () => ({ query: this.#valueNotIn(context) }),
+    );
   }
 
   /** The worked example with new names and a new value, by text replacement, as the official generator does it. */
@@ -166,5 +143,13 @@ class QuestionMaker {
 
   #value(): string {
     return String(this.#numbers.randInt(10000, 99999));
+  }
+
+  /** A value that no variable has. */
+  #valueNotIn(text: string): string {
+    let value: string;
+    do value = String(this.#extra.randInt(10000, 99998));
+    while (text.includes(value));
+    return value;
   }
 }

@@ -1,4 +1,5 @@
 import { argumentError } from '../errors.js';
+import { sortedDistinct } from '../text/python-text.js';
 
 /**
  * The sorted, distinct `adjective-noun` words that needles use as keys. RULER builds all of them (6.2 million from
@@ -73,24 +74,4 @@ class WordGroup {
     const tail = this.#tails[index];
     return tail === undefined ? undefined : this.#head + tail;
   }
-}
-
-/** Sorted by code point, as Python sorts, not by UTF-16 unit. */
-function sortedDistinct(items: Iterable<string>): string[] {
-  return [...new Set(items)].sort(byCodePoint);
-}
-
-function byCodePoint(a: string, b: string): number {
-  const limit = Math.min(a.length, b.length);
-  for (let i = 0; i < limit; i++) {
-    const x = a.charCodeAt(i);
-    const y = b.charCodeAt(i);
-    if (x !== y) return order(x) - order(y);
-  }
-  return a.length - b.length;
-}
-
-/** Surrogates stand for code points above all other units. */
-function order(unit: number): number {
-  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
 }

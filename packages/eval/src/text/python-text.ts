@@ -11,7 +11,7 @@ const ONE_SPACE = new RegExp(`[${PYTHON_SPACE}]`, 'u');
 
 /** `re.sub(r'\s+', ' ', text).split(' ')`: words, with empty ones where the text begins or ends in whitespace. */
 export function collapseAndSplit(text: string): string[] {
-  return text.replace(SPACE_RUN, ' ').split(' ');
+  return text.split(SPACE_RUN);
 }
 
 /** `text.split()`: words, none of them empty. */
@@ -29,4 +29,24 @@ export function stripEnd(text: string): string {
   let end = text.length;
   while (end > 0 && ONE_SPACE.test(text.charAt(end - 1))) end--;
   return text.slice(0, end);
+}
+
+/** `sorted(set(items))`: by code point, as Python compares strings, not by UTF-16 unit. */
+export function sortedDistinct(items: Iterable<string>): string[] {
+  return [...new Set(items)].sort(byCodePoint);
+}
+
+function byCodePoint(a: string, b: string): number {
+  const limit = Math.min(a.length, b.length);
+  for (let i = 0; i < limit; i++) {
+    const x = a.charCodeAt(i);
+    const y = b.charCodeAt(i);
+    if (x !== y) return order(x) - order(y);
+  }
+  return a.length - b.length;
+}
+
+/** Surrogates stand for code points above all other units. */
+function order(unit: number): number {
+  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
 }

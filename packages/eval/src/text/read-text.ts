@@ -20,3 +20,12 @@ export async function readText(path: string, what: string): Promise<string> {
     );
   }
 }
+
+/** Parses the text of a file. @throws AccelError ERR_ACCEL_FILE */
+export function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw fileError(`${path} is not JSON: ${messageOf(error)}.`, error);
+  }
+}
