@@ -1,25 +1,27 @@
-import type { Model, Receipt, Tokenizer } from '@accel/core';
+import type { Model, Tokenizer } from '@accel/core';
+import type { Answer, Executor, Job, Outcome } from '../execute/types.js';
+import type { Subject } from '../runner/subject.js';
 
 /** What a fake model does on a prompt. */
 export interface FakeBehaviour {
-  readonly path: string;
   /** The text generated for a prompt. */
   answer(prompt: string): string;
+  /** Default false. */
   readonly hasChatTemplate?: boolean;
-  /** Called when a sequence starts its prefill. */
-  onAppend?(): void;
+  /** Called with each batch before it is answered; what it throws or gives back takes the place of the answers. */
+  onBatch?(jobs: readonly Job[]): Promise<Outcome[] | undefined> | undefined;
+  readonly batchSize?: number;
+  readonly slots?: number;
+  /** Digest of the model's files. Default `files`. */
+  readonly files?: string;
 }
 
-/**
- * Stands in for the engine where only the runner is tested: tokens are words, answers are given. Everything that
- * the runner asks a model for is here and nothing else.
- */
-export function fakeModel(behaviour: FakeBehaviour): { model: Model; live: () => number } {
+/** A tokenizer whose tokens are words. */
+export function wordTokenizer(hasChatTemplate = false): Tokenizer {
   const vocabulary: string[] = ['<s>'];
   const ids = new Map<string, number>([['<s>', 0]]);
-  let live = 0;
-  const tokenizer: Tokenizer = {
-    hasChatTemplate: behaviour.hasChatTemplate ?? false,
+  return {
+    hasChatTemplate,
     encode: (text: string, options?: { addSpecial?: boolean }) => {
       const words = text.match(/\s*\S+|\s+$/g) ?? [];
       const tokens = words.map((word) => {
@@ -30,47 +32,56 @@ export function fakeModel(behaviour: FakeBehaviour): { model: Model; live: () =>
       return Int32Array.from(options?.addSpecial === false ? tokens : [0, ...tokens]);
     },
     decode: (tokens: ArrayLike<number>) => Array.from(tokens, (id) => vocabulary[id]).join(''),
-    chat: (messages: readonly { content: string }[]) =>
-      `<s><user>${messages[0]?.content ?? ''}<assistant>`,
+    chat: (messages: readonly { role: string; content: string }[]) =>
+      `<s>${messages.map(({ role, content }) => ` <${role}> ${content}`).join(' </end>')} <assistant>`,
   } as unknown as Tokenizer;
+}
 
-  const sequence = (): unknown => {
-    live++;
-    let prompt: number[] = [];
-    let decoded = 0;
+/** Stands in for a model where only the runner is tested: tokens are words, answers are given. */
+export function fakeModel(behaviour: FakeBehaviour): { subject: Subject; executor: Executor } {
+  const tokenizer = wordTokenizer(behaviour.hasChatTemplate);
+  const answer = ({ prompt }: Job): Answer => {
+    const tokens = prompt.turns.reduce((sum, { ids }) => sum + ids.length, 0);
+    const prediction = behaviour.answer(
+      prompt.turns.map(({ ids }) => tokenizer.decode(ids)).join(''),
+    );
     return {
-      append: (tokens: ArrayLike<number>) => {
-        behaviour.onAppend?.();
-        prompt = Array.from(tokens);
-        return Promise.resolve();
+      prediction,
+      promptTokens: tokens,
+      newTokens: 3,
+      finish: 'eos',
+      prefillSeconds: 2,
+      decodeTokens: 2,
+      decodeSeconds: 1,
+      receipt: {
+        rowsIn: tokens,
+        rowsStored: 15,
+        layerRows: [10, 20],
+        kv: { measuredBytes: 4096, arithmeticBytes: 4000, fullBytes: 8 * tokens },
+        acted: {},
+        fallbacks: [],
+        kernels: { attention: 1 },
       },
-      async *generate({ maxTokens }: { maxTokens: number }) {
-        const words = behaviour.answer(tokenizer.decode(prompt)).split(/(?= )/);
-        for (const [index, text] of words.slice(0, maxTokens).entries()) {
-          await Promise.resolve();
-          decoded = index;
-          yield { id: 0, text, index };
-        }
-      },
-      receipt: (): Receipt =>
-        ({
-          layers: [{ rowsIn: [prompt.length, prompt.length], rowsKept: [10, 20] }],
-          kv: { measuredBytes: 4096, arithmeticBytes: 4000, fullBytes: 8 * prompt.length },
-          tokens: { prefill: prompt.length, decode: decoded },
-          seconds: { prefill: 2, decode: decoded * 0.5 },
-          kernels: { attention: 1 },
-          fallbacks: [],
-        }) as unknown as Receipt,
-      dispose: () => live--,
     };
   };
-  const model = {
-    path: behaviour.path,
-    spec: { name: 'fake', contextLength: 4096 },
-    device: { info: { id: 'cpu' } },
-    dtype: 'float32',
-    tokenizer,
-    sequence,
-  } as unknown as Model;
-  return { model, live: () => live };
+  return {
+    subject: {
+      path: 'fake',
+      tokenizer,
+      spec: { name: 'fake', contextLength: 4096, eosTokenIds: [] },
+      files: behaviour.files ?? 'files',
+      device: 'cpu',
+      dtype: 'float32',
+      devices: ['cpu fake'],
+    } satisfies Omit<Subject, 'spec'> & { spec: Partial<Model['spec']> },
+    executor: {
+      slots: behaviour.slots ?? 1,
+      batchSize: behaviour.batchSize ?? 1,
+      run: async (jobs) => {
+        const instead = await behaviour.onBatch?.(jobs);
+        return instead ?? jobs.map((job) => ({ answer: answer(job) }));
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    },
+  };
 }
