@@ -2,46 +2,51 @@ import { createHash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import { open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { Model, Policy } from '@accel/core';
+import type { Policy } from '@accel/core';
+import type { Benchmark } from '../benchmark/types.js';
+import type { BenchmarkConfig } from '../config/types.js';
 import { fileError, messageOf } from '../errors.js';
-import type { RulerSources } from '../ruler/types.js';
-import type { Plan } from './plan.js';
+import type { Subject } from './subject.js';
 
-/** What decides a record's result, except its method: two runs with equal settings give equal records. */
+/**
+ * What decides a record's result, except its method: two runs with equal settings give equal records. Which tasks,
+ * lengths, modes and how many samples is not in it, so that a run can be extended.
+ */
 export interface RunSettings {
-  readonly benchmark: 'RULER';
+  readonly benchmark: BenchmarkConfig['benchmark'];
   readonly model: string;
   /** Digest of the model's files. */
   readonly modelFiles: string;
   readonly device: string;
   readonly dtype: string;
-  readonly seed: number;
-  readonly template: string;
-  readonly noTemplateTasks: 'all' | readonly string[];
-  readonly tokensToGenerate: string;
-  readonly workedExample: boolean;
-  /** Digest of words, essay and splitter. */
+  /** Null: the model's window. */
+  readonly maxLength: number | null;
+  /** Digest of the texts and data that prompts are made of. */
   readonly sources: string;
+  /** What else the config says: seed, template, limits, needle. */
+  readonly config: Readonly<Record<string, unknown>>;
 }
 
+/** Fields of a config that choose among records without changing them; paths are represented by `sources`. */
+const CHOICES = new Set(['benchmark', 'tasks', 'lengths', 'samples', 'modes']);
+
 /** Collects the settings of a run. */
-export async function runSettings(
-  model: Model,
-  plan: Plan,
-  sources: RulerSources,
-): Promise<RunSettings> {
+export function runSettings(
+  subject: Subject,
+  config: BenchmarkConfig,
+  benchmark: Benchmark,
+  maxLength: number | undefined,
+): RunSettings {
+  const rest = Object.entries(config).filter(([key]) => !CHOICES.has(key) && !key.endsWith('Path'));
   return {
-    benchmark: 'RULER',
-    model: model.spec.name,
-    modelFiles: await modelFingerprint(model.path),
-    device: model.device.info.id,
-    dtype: model.dtype,
-    seed: plan.seed,
-    template: plan.template,
-    noTemplateTasks: plan.noTemplateTasks,
-    tokensToGenerate: plan.tokensToGenerate,
-    workedExample: plan.workedExample,
-    sources: sources.fingerprint,
+    benchmark: benchmark.name,
+    model: subject.spec.name,
+    modelFiles: subject.files,
+    device: subject.device,
+    dtype: subject.dtype,
+    maxLength: maxLength ?? null,
+    sources: benchmark.fingerprint,
+    config: Object.fromEntries(rest),
   };
 }
 

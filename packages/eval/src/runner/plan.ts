@@ -1,73 +1,80 @@
 import { AccelError } from '@accel/core';
-import type { TemplateMode } from '../config.js';
+import type { Benchmark, EvalTask } from '../benchmark/types.js';
+import type { BenchmarkConfig } from '../config/types.js';
 import { argumentError, configError } from '../errors.js';
-import { maxNewTokens, RULER_TASKS, rulerTask } from '../ruler/tasks.js';
-import type { TokenPreset } from '../ruler/tasks.js';
-import type { RulerTask } from '../ruler/types.js';
-import type { EvalMethod, EvalOptions } from './types.js';
+import type { EvalMethod } from '../execute/types.js';
+import type { Mode } from '../prompt/modes.js';
+import type { Subject } from './subject.js';
 
-/** One task at one length with all its samples. */
-export interface PlanCell {
+/** One record that a run shall have. */
+export interface PlanItem {
   readonly id: string;
-  readonly task: RulerTask;
-  readonly length: number;
-  readonly maxNewTokens: number;
+  readonly task: EvalTask;
+  readonly sample: number;
+  readonly mode: Mode;
+  readonly method: string;
 }
 
 /** What a run will do, checked and with defaults filled in. */
 export interface Plan {
   /** Length-major, as in the seed toolkit. */
-  readonly cells: readonly PlanCell[];
+  readonly tasks: readonly EvalTask[];
+  readonly modes: readonly Mode[];
   readonly methods: readonly EvalMethod[];
-  /** Samples of each cell. */
-  readonly samples: number;
-  readonly seed: number;
-  readonly template: TemplateMode;
-  readonly noTemplateTasks: 'all' | readonly string[];
-  readonly tokensToGenerate: TokenPreset;
-  readonly workedExample: boolean;
+  /** Samples of a task. */
+  samplesOf(task: EvalTask): number;
+  /** Every record, in the order of results: by task, method, mode, sample. */
+  readonly items: readonly PlanItem[];
 }
 
-/** Checks the options before anything runs. @throws AccelError */
-export function makePlan(options: EvalOptions): Plan {
-  const { model, methods } = options;
+/** What a plan is made from. */
+export interface PlanOptions {
+  readonly config: BenchmarkConfig;
+  readonly methods: readonly EvalMethod[];
+  readonly limit?: number | undefined;
+}
+
+/** Checks what shall be run before anything runs. @throws AccelError */
+export function makePlan(options: PlanOptions, benchmark: Benchmark, subject: Subject): Plan {
+  const { config, methods, limit = -1 } = options;
+  const { tasks } = benchmark;
+  const { modes } = config;
   checkMethods(methods);
-  const tasks = (options.tasks ?? RULER_TASKS.map((task) => task.name)).map(rulerTask);
-  const lengths = options.lengths ?? [4096];
-  if (tasks.length === 0 || lengths.length === 0) {
-    throw configError('There is nothing to evaluate: give at least one task and one length.');
+  if (tasks.length === 0 || modes.length === 0) {
+    throw configError('There is nothing to evaluate: give at least one task, length and mode.');
   }
-  const tooLong = lengths.filter((length) => length > model.spec.contextLength);
-  if (tooLong.length > 0) {
-    throw new AccelError(
-      'ERR_ACCEL_PROMPT_TOO_LONG',
-      `${model.spec.name} has a window of ${model.spec.contextLength} tokens; leave out the length${tooLong.length > 1 ? 's' : ''} ${tooLong.join(', ')} or take a model with a longer window.`,
-    );
-  }
-  const preset = options.tokensToGenerate ?? 'ruler';
-  const template = options.template ?? 'auto';
-  if (template === 'model' && !model.tokenizer.hasChatTemplate) {
+  checkLengths(tasks, subject);
+  if (config.template === 'model' && !subject.tokenizer.hasChatTemplate) {
     throw configError(
-      `${model.spec.name} has no chat template; set template to auto or NULL to prompt it raw.`,
+      `${subject.spec.name} has no chat template; set template to auto or NULL to prompt it raw.`,
     );
   }
-  return {
-    cells: lengths.flatMap((length) =>
-      tasks.map((task) => ({
-        id: `${task.name}_${length}`,
-        task,
-        length: wholeNumber(length, 'A length'),
-        maxNewTokens: maxNewTokens(task, preset),
-      })),
+  const wanted = sampleCount(config.samples, limit);
+  const samplesOf = ({ available }: EvalTask): number => Math.min(wanted, available ?? wanted);
+  const items = tasks.flatMap((task) =>
+    methods.flatMap(({ name: method }) =>
+      modes.flatMap((mode) =>
+        Array.from({ length: samplesOf(task) }, (_, sample) => ({
+          id: `${task.id}/${sample}/${mode}/${method}`,
+          task,
+          sample,
+          mode,
+          method,
+        })),
+      ),
     ),
-    methods,
-    samples: sampleCount(options),
-    seed: options.seed ?? 42,
-    template,
-    noTemplateTasks: options.noTemplateTasks ?? [],
-    tokensToGenerate: preset,
-    workedExample: options.workedExample ?? true,
-  };
+  );
+  return { tasks, modes, methods, samplesOf, items };
+}
+
+function checkLengths(tasks: readonly EvalTask[], { spec }: Subject): void {
+  const lengths = [...new Set(tasks.flatMap(({ length }) => length ?? []))];
+  const tooLong = lengths.filter((length) => length > spec.contextLength);
+  if (tooLong.length === 0) return;
+  throw new AccelError(
+    'ERR_ACCEL_PROMPT_TOO_LONG',
+    `${spec.name} has a window of ${spec.contextLength} tokens; leave out the length${tooLong.length > 1 ? 's' : ''} ${tooLong.join(', ')} or take a model with a longer window.`,
+  );
 }
 
 function checkMethods(methods: readonly EvalMethod[]): void {
@@ -83,9 +90,9 @@ function checkMethods(methods: readonly EvalMethod[]): void {
   }
 }
 
-function sampleCount({ samples = 50, limit = -1 }: EvalOptions): number {
-  wholeNumber(samples, 'The number of samples');
-  return limit === -1 ? samples : Math.min(samples, wholeNumber(limit, 'The limit'));
+function sampleCount(samples: number | null, limit: number): number {
+  const all = samples === null ? Infinity : wholeNumber(samples, 'The number of samples');
+  return limit === -1 ? all : Math.min(all, wholeNumber(limit, 'The limit'));
 }
 
 function wholeNumber(value: number, what: string): number {

@@ -1,57 +1,31 @@
 import { open, readFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { z } from 'zod';
 import { configError, fileError, messageOf } from '../errors.js';
 import { writeWhole } from './files.js';
 import type { RunSettings } from './fingerprint.js';
-import type { EvalRecord } from './types.js';
-
-const FORMAT = 'accel-eval-records/1';
-
-const headerLine = z.object({
-  format: z.literal(FORMAT),
-  settings: z.record(z.string(), z.unknown()),
-});
-
-const count = z.number().int().nonnegative();
-const recordLine: z.ZodType<EvalRecord> = z.object({
-  id: z.string(),
-  task: z.string(),
-  length: count,
-  sample: count,
-  method: z.string(),
-  policy: z.string(),
-  promptTokens: count,
-  newTokens: count,
-  prediction: z.string(),
-  references: z.array(z.string()),
-  score: z.number().min(0).max(100),
-  prefillSeconds: z.number(),
-  decodeTokensPerSecond: z.number().nullable(),
-  decodeSeconds: z.number(),
-  decodeTokens: count,
-  receipt: z.object({
-    rowsIn: z.number(),
-    rowsStored: z.number(),
-    kv: z.object({ measuredBytes: z.number(), arithmeticBytes: z.number(), fullBytes: z.number() }),
-    density: z.number().optional(),
-    fallbacks: z.array(z.string()),
-    kernels: z.record(z.string(), z.number()),
-  }),
-});
+import { parseHeader, parseRecord, RECORDS_FORMAT } from './record-line.js';
+import type { RunRecord } from './records.js';
 
 /**
  * The record file of a run: a line with the run's settings, then one line a record. Lines are appended whole and
- * flushed, so after a crash at most the last line is incomplete; it is dropped when the file is opened again.
+ * flushed, so after a crash at most the last line is incomplete; it is dropped when the file is opened again. Where an id
+ * occurs twice (a failed record that was tried again) the later line counts.
  */
 export class RecordFile {
   readonly #file: FileHandle;
   readonly #path: string;
-  /** Finished records by id. */
-  readonly records: ReadonlyMap<string, EvalRecord>;
+  readonly #settings: RunSettings;
+  /** Records by id, as of the moment the file was opened. */
+  readonly records: ReadonlyMap<string, RunRecord>;
 
-  private constructor(path: string, file: FileHandle, records: ReadonlyMap<string, EvalRecord>) {
+  private constructor(
+    path: string,
+    settings: RunSettings,
+    file: FileHandle,
+    records: ReadonlyMap<string, RunRecord>,
+  ) {
     this.#path = path;
+    this.#settings = settings;
     this.#file = file;
     this.records = records;
   }
@@ -75,32 +49,25 @@ export class RecordFile {
         .split('\n')
         .slice(0, -1) ?? [];
     const [header, ...rest] = lines;
-    const records = new Map<string, EvalRecord>();
+    const records = new Map<string, RunRecord>();
     if (text === undefined || header === undefined) {
-      await writeWhole(path, `${JSON.stringify({ format: FORMAT, settings })}\n`);
+      await writeWhole(path, headerOf(settings));
     } else {
       checkSettings(path, header, settings);
       for (const [i, line] of rest.entries()) {
-        const record = parseRecord(path, i + 2, line);
+        const record = parseRecord(`${path}:${i + 2}`, line);
         checkPolicy(path, record, policies);
         records.set(record.id, record);
       }
       if (!text.endsWith('\n')) await writeWhole(path, `${lines.join('\n')}\n`);
     }
-    try {
-      return new RecordFile(path, await open(path, 'a'), records);
-    } catch (error) {
-      throw fileError(
-        `Cannot append to ${path}: ${messageOf(error)}. Check its permissions.`,
-        error,
-      );
-    }
+    return new RecordFile(path, settings, await openToAppend(path), records);
   }
 
-  /** Appends one record and waits until it is on disk. */
-  async append(record: EvalRecord): Promise<void> {
+  /** Appends records and waits until they are on disk. */
+  async append(records: readonly RunRecord[]): Promise<void> {
     try {
-      await this.#file.appendFile(`${JSON.stringify(record)}\n`);
+      await this.#file.appendFile(linesOf(records));
       await this.#file.datasync();
     } catch (error) {
       throw fileError(
@@ -110,8 +77,29 @@ export class RecordFile {
     }
   }
 
+  /** Puts all records of the run in their order, whatever the order in which they were finished. */
+  async rewrite(records: readonly RunRecord[]): Promise<void> {
+    await writeWhole(this.#path, headerOf(this.#settings) + linesOf(records));
+  }
+
   async close(): Promise<void> {
     await this.#file.close();
+  }
+}
+
+function headerOf(settings: RunSettings): string {
+  return `${JSON.stringify({ format: RECORDS_FORMAT, settings })}\n`;
+}
+
+function linesOf(records: readonly RunRecord[]): string {
+  return records.map((record) => `${JSON.stringify(record)}\n`).join('');
+}
+
+async function openToAppend(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'a');
+  } catch (error) {
+    throw fileError(`Cannot append to ${path}: ${messageOf(error)}. Check its permissions.`, error);
   }
 }
 
@@ -125,47 +113,31 @@ async function readIfThere(path: string): Promise<string | undefined> {
 }
 
 function checkSettings(path: string, line: string, settings: RunSettings): void {
-  const parsed = headerLine.safeParse(parseJson(line));
-  if (!parsed.success) {
+  const before = parseHeader(line);
+  if (before === undefined) {
     throw configError(
       `${path} is not a record file of this version (its first line is not a header). Choose another output folder or delete the file.`,
     );
   }
-  const before = parsed.data.settings;
-  const differing = Object.entries(settings)
-    .filter(([key, value]) => JSON.stringify(before[key]) !== JSON.stringify(value))
-    .map(
-      ([key, value]) =>
-        `${key} was ${JSON.stringify(before[key])} and is now ${JSON.stringify(value)}`,
-    );
+  const [was, is] = [flat(before), flat(settings)];
+  const differing = [...new Set([...was.keys(), ...is.keys()])]
+    .filter((key) => was.get(key) !== is.get(key))
+    .map((key) => `${key} was ${was.get(key) ?? 'not set'} and is now ${is.get(key) ?? 'not set'}`);
   if (differing.length === 0) return;
   throw configError(
     `${path} holds a run with other settings: ${differing.join('; ')}. Run with the earlier settings to continue it, choose another output folder, or delete the file to start again.`,
   );
 }
 
-function parseRecord(path: string, number: number, line: string): EvalRecord {
-  const parsed = recordLine.safeParse(parseJson(line));
-  if (parsed.success) return parsed.data;
-  throw fileError(
-    `${path}:${number} is not a record: ${z.prettifyError(parsed.error)}. Delete that line to have it run again, or choose another output folder.`,
-    parsed.error,
+/** Settings by name, those of the config among them, as JSON. */
+function flat(settings: object): Map<string, string> {
+  const { config, ...rest } = settings as { config?: object };
+  return new Map(
+    Object.entries({ ...rest, ...config }).map(([key, value]) => [key, JSON.stringify(value)]),
   );
 }
 
-function parseJson(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
-}
-
-function checkPolicy(
-  path: string,
-  record: EvalRecord,
-  policies: ReadonlyMap<string, string>,
-): void {
+function checkPolicy(path: string, record: RunRecord, policies: ReadonlyMap<string, string>): void {
   const policy = policies.get(record.method);
   if (policy === undefined || policy === record.policy) return;
   throw configError(

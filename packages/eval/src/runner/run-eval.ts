@@ -1,173 +1,161 @@
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import { AccelError } from '@accel/core';
-import { sampleSteps } from '../ruler/generate.js';
-import { loadSources } from '../ruler/sources.js';
-import type { RulerSample } from '../ruler/types.js';
+import { openBenchmark } from '../benchmark/open.js';
+import type { Benchmark } from '../benchmark/types.js';
+import { modelExecutor } from '../execute/model.js';
+import type { Executor } from '../execute/types.js';
+import { PromptMaker, type PromptSource } from '../prompt/maker.js';
+import { canUseThread, PromptThread } from '../prompt/thread.js';
+import { formatAverageCsv, formatCsv } from '../report/csv.js';
+import { summarise, type EvalSummary } from '../report/summary.js';
+import { makeBatches, type Batch } from './batches.js';
+import { Channel } from './channel.js';
 import { writeWhole } from './files.js';
-import { policyFingerprint, runSettings } from './fingerprint.js';
-import type { Plan, PlanCell } from './plan.js';
-import { makePlan } from './plan.js';
-import { promptFormat } from './prompt.js';
-import { RecordFile } from './record-file.js';
-import { formatCsv } from './report.js';
-import { runRecord } from './run-record.js';
-import { summarise } from './summary.js';
-import type { EvalSummary, EvalVersions } from './summary.js';
-import type { EvalEvent, EvalMethod, EvalOptions, EvalProgress, EvalRecord } from './types.js';
-
-/** One record still to run, or already there. */
-interface Item {
-  readonly id: string;
-  readonly cell: PlanCell;
-  readonly sample: number;
-  readonly method: EvalMethod;
-}
+import { OpenRun } from './open-run.js';
+import { makePlan, type Plan } from './plan.js';
+import { pooled } from './pooled.js';
+import type { RunRecord } from './records.js';
+import { assertActed } from './strict.js';
+import { modelSubject, type Subject } from './subject.js';
+import { absentRecord, toRecord } from './to-record.js';
+import type { EvalEvent, EvalOptions } from './types.js';
 
 /**
- * Runs RULER tasks on a model under several methods, one prompt at a time: lengths, then tasks, then samples, then
- * methods, always in that order. With `output`, every finished record is on disk before the next begins, and a
- * later call with the same settings runs only what is missing: more samples, tasks, lengths or methods may be added.
+ * Runs a benchmark under several methods. With `output`, every finished record is on disk before it is reported, and a
+ * later call with the same settings runs only what is missing or failed: more samples, tasks, lengths, modes or methods may
+ * be added, and the process may be killed at any moment. The order of results does not depend on the order of the work.
  *
  * @throws AccelError ERR_ACCEL_CONFIG for settings that cannot be used or a record file of another run,
- * ERR_ACCEL_PROMPT_TOO_LONG for lengths beyond the model's window, ERR_ACCEL_ABORTED after `signal`, and what the
- * engine throws
+ * ERR_ACCEL_PROMPT_TOO_LONG for lengths beyond the model's window, ERR_ACCEL_BUSY when another process writes the run,
+ * ERR_ACCEL_STRICT in strict mode, ERR_ACCEL_ABORTED after `signal`, and what the engine throws
  *
  * @example
- * for await (const event of runEval({ model, methods: [{ name: 'full', policy: full }], samples: 5 })) {
+ * const config = rulerConfig({ lengths: [4096], samples: 5 });
+ * for await (const event of runEval({ model, config, methods: [{ name: 'full', policy: full }] })) {
  *   if (event.type === 'end') console.log(formatTable(event.summary));
  * }
  */
 export async function* runEval(options: EvalOptions): AsyncGenerator<EvalEvent, void, undefined> {
-  const started = performance.now();
-  const plan = makePlan(options);
-  const { model, signal } = options;
-  throwIfAborted(signal);
-  const sources = options.sources ?? (await loadSources(options));
-  const settings = await runSettings(model, plan, sources);
-  const policies = new Map(
-    plan.methods.map(({ name, policy }) => [name, policyFingerprint(policy)]),
+  throwIfAborted(options.signal);
+  const subject = 'model' in options ? await modelSubject(options.model) : options.subject;
+  const benchmark = options.benchmark ?? (await openBenchmark(options.config));
+  const plan = makePlan(options, benchmark, subject);
+  await using run = await OpenRun.open(options, plan, subject, benchmark);
+  yield { type: 'start', resumed: run.resumed, progress: run.progress };
+  if (run.missing.length > 0) {
+    await using source = promptSource(options, subject, benchmark);
+    yield* work({ options, plan, benchmark, run, source });
+  }
+  const records = await run.finish();
+  const summary = summarise(run.log.file, records);
+  if (options.output !== undefined) await writeSummary(options.output, summary);
+  if (options.strict === true) assertActed(records);
+  yield { type: 'end', summary };
+}
+
+/** What the work on the missing records needs. */
+interface Work {
+  readonly options: EvalOptions;
+  readonly plan: Plan;
+  readonly benchmark: Benchmark;
+  readonly run: OpenRun;
+  readonly source: PromptSource;
+}
+
+/** Makes the missing records; leaving the iteration stops the work and waits until it has stopped. */
+async function* work(work: Work): AsyncGenerator<EvalEvent, void, undefined> {
+  const { options } = work;
+  const leaving = new AbortController();
+  const signal = AbortSignal.any([
+    leaving.signal,
+    ...(options.signal === undefined ? [] : [options.signal]),
+  ]);
+  const events = new Channel<EvalEvent>();
+  const working = makeRecords(work, signal, (event) => events.send(event)).then(
+    () => events.end(),
+    (error: unknown) => events.fail(error),
   );
-  const file =
-    options.output === undefined
-      ? undefined
-      : await RecordFile.open(join(options.output, 'records.jsonl'), settings, policies);
   try {
-    const items = planItems(plan);
-    const records = new Map<string, EvalRecord>();
-    for (const { id } of items) {
-      const record = file?.records.get(id);
-      if (record !== undefined) records.set(id, record);
-    }
-    yield { type: 'start', resumed: records.size, progress: progressOf(items, records) };
-
-    for (const cell of plan.cells) {
-      const missing = items.filter((item) => item.cell === cell && !records.has(item.id));
-      if (missing.length === 0) continue;
-      const format = promptFormat(model.tokenizer, plan, cell.id);
-      const { seed, workedExample } = plan;
-      const samples = sampleSteps(cell.task, {
-        ...format,
-        ...cell,
-        seed,
-        workedExample,
-        sources,
-      });
-      let sample: RulerSample | undefined;
-      for (const item of missing) {
-        // Earlier samples are drawn even if their records are there: the random stream goes on.
-        while (sample === undefined || sample.index < item.sample) {
-          await setImmediate(); // drawing is synchronous; let the caller's progress display breathe
-          throwIfAborted(signal);
-          sample = samples.next().value ?? sample;
-        }
-        const tokens = format.encode(sample);
-        const { cell: _, method, ...rest } = item;
-        yield {
-          type: 'prompt',
-          ...rest,
-          task: cell.task.name,
-          length: cell.length,
-          method: method.name,
-          promptTokens: tokens.length,
-        };
-        const run = runRecord({
-          model,
-          method,
-          policyDigest: policies.get(method.name) ?? '',
-          id: item.id,
-          sample,
-          tokens,
-          maxNewTokens: cell.maxNewTokens,
-          strict: options.strict ?? false,
-          ...(signal !== undefined && { signal }),
-        });
-        const record = yield* run;
-        await file?.append(record);
-        records.set(item.id, record);
-        yield { type: 'record', record, progress: progressOf(items, records) };
-      }
-    }
-
-    const summary: EvalSummary = {
-      settings,
-      versions: versions(),
-      methods: [...policies].map(([name, policy]) => ({ name, policy })),
-      samples: plan.samples,
-      seconds: (performance.now() - started) / 1000,
-      ...summarise(inReportOrder(items, plan, records)),
-    };
-    if (options.output !== undefined) {
-      await writeWhole(
-        join(options.output, 'summary.json'),
-        `${JSON.stringify(summary, null, 2)}\n`,
-      );
-      await writeWhole(join(options.output, 'summary.csv'), formatCsv(summary));
-    }
-    yield { type: 'end', summary };
+    yield* events;
   } finally {
-    await file?.close();
+    leaving.abort();
+    await working;
   }
 }
 
-function planItems(plan: Plan): Item[] {
-  return plan.cells.flatMap((cell) =>
-    Array.from({ length: plan.samples }, (_, sample) =>
-      plan.methods.map((method) => ({
-        id: `${cell.id}/${sample}/${method.name}`,
-        cell,
-        sample,
-        method,
-      })),
-    ).flat(),
-  );
-}
-
-/** Method by method, as a reader compares them; the run itself goes prompt by prompt. */
-function inReportOrder(
-  items: readonly Item[],
-  plan: Plan,
-  records: ReadonlyMap<string, EvalRecord>,
-): EvalRecord[] {
-  return plan.methods
-    .flatMap((method) => items.filter((item) => item.method === method))
-    .flatMap((item) => records.get(item.id) ?? []);
-}
-
-function progressOf(
-  items: readonly Item[],
-  records: ReadonlyMap<string, EvalRecord>,
-): EvalProgress {
-  const tokens = (list: readonly Item[]): number =>
-    list.reduce((sum, { cell }) => sum + cell.length, 0);
-  const done = items.filter(({ id }) => records.has(id));
-  return {
-    done: done.length,
-    total: items.length,
-    tokensDone: tokens(done),
-    tokensTotal: tokens(items),
+async function makeRecords(
+  { options, plan, benchmark, run, source }: Work,
+  signal: AbortSignal,
+  emit: (event: EvalEvent) => void,
+): Promise<void> {
+  const executor = 'model' in options ? modelExecutor(options) : options.executor;
+  const policyOf = (method: string): string => run.policies.get(method) ?? '';
+  const keep = async (records: readonly RunRecord[]): Promise<void> => {
+    await run.add(records);
+    for (const record of records) emit({ type: 'record', record, progress: run.progress });
   };
+  const batches = makeBatches(plan, run.missing, source, executor.batchSize, {
+    prepared: (task, prepared) => run.log.specimen(task, plan.modes, prepared),
+    absent: (items) => keep(items.map((item) => absentRecord(item, policyOf(item.method)))),
+  });
+  let specimens = run.log.file.prompts;
+  await pooled(batches, executor.slots, async (batch) => {
+    throwIfAborted(signal);
+    if (specimens !== run.log.file.prompts) {
+      specimens = run.log.file.prompts;
+      await run.log.save();
+    }
+    emit(startOf(batch));
+    const outcomes = await executor.run(
+      batch.entries.map(({ job }) => job),
+      { signal, onPrefilled: (id, seconds) => emit({ type: 'prefilled', id, seconds }) },
+    );
+    await keep(
+      batch.entries.map((entry, i) =>
+        toRecord(benchmark, entry, policyOf(batch.method), required(outcomes[i])),
+      ),
+    );
+  });
+}
+
+function startOf({ task, mode, method, entries }: Batch): EvalEvent {
+  const turns = entries.flatMap(({ job }) => job.prompt.turns);
+  return {
+    type: 'batch',
+    task: task.name,
+    length: task.length ?? null,
+    mode,
+    method,
+    samples: entries.map(({ item }) => item.sample),
+    promptTokens: turns.reduce((sum, { ids }) => sum + ids.length, 0),
+  };
+}
+
+function required<T>(outcome: T | undefined): T {
+  if (outcome !== undefined) return outcome;
+  throw new AccelError('ERR_ACCEL_INTERNAL', 'An executor returned fewer outcomes than jobs.');
+}
+
+/** Prompts are made on another thread, except with a benchmark that only this one has. */
+function promptSource(options: EvalOptions, subject: Subject, benchmark: Benchmark): PromptSource {
+  const { config, maxLength } = options;
+  const { template, noTemplateTasks } = config;
+  const promptOptions = { template, noTemplateTasks, maxLength };
+  if (!canUseThread || options.benchmark !== undefined) {
+    return new PromptMaker(benchmark, subject, promptOptions);
+  }
+  return new PromptThread({
+    config,
+    modelPath: subject.path,
+    contextLength: subject.spec.contextLength,
+    options: promptOptions,
+  });
+}
+
+async function writeSummary(folder: string, summary: EvalSummary): Promise<void> {
+  await writeWhole(join(folder, 'summary.json'), `${JSON.stringify(summary, null, 1)}\n`);
+  await writeWhole(join(folder, 'summary.csv'), formatCsv(summary));
+  await writeWhole(join(folder, 'average_summary.csv'), formatAverageCsv(summary));
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {
@@ -175,19 +163,6 @@ function throwIfAborted(signal: AbortSignal | undefined): void {
   throw new AccelError(
     'ERR_ACCEL_ABORTED',
     'The evaluation was stopped. Finished records are kept; run it again to continue.',
-    {
-      cause: signal.reason,
-    },
+    { cause: signal.reason },
   );
-}
-
-function versions(): EvalVersions {
-  const require = createRequire(import.meta.url);
-  const version = (name: string): string =>
-    (require(`${name}/package.json`) as { version: string }).version;
-  return {
-    eval: version('@accel/eval'),
-    core: version('@accel/core'),
-    node: process.versions.node,
-  };
 }

@@ -1,74 +1,49 @@
-import type { Model, Policy } from '@accel/core';
-import type { BenchmarkConfig } from '../config.js';
-import type { RulerSources } from '../ruler/types.js';
-import type { EvalSummary } from './summary.js';
+import type { Model } from '@accel/core';
+import type { Benchmark } from '../benchmark/types.js';
+import type { BenchmarkConfig } from '../config/types.js';
+import type { EvalMethod, Executor } from '../execute/types.js';
+import type { Mode } from '../prompt/modes.js';
+import type { EvalSummary } from '../report/summary.js';
+import type { RunRecord } from './records.js';
+import type { Subject } from './subject.js';
 
-/** A method as it is evaluated: a policy under the name that results carry. */
-export interface EvalMethod {
-  readonly name: string;
-  readonly policy: Policy;
-}
-
-/** Options of {@link runEval}; a {@link BenchmarkConfig} can be spread into them. */
-export interface EvalOptions extends Partial<BenchmarkConfig> {
-  readonly model: Model;
-  /** In the order they run for each prompt; names must differ. */
+/** Options of {@link runEval}, whoever answers. */
+interface RunOptions {
+  /** What is asked: of `readBenchmarkConfig`, or `rulerConfig({ … })` and its neighbours. */
+  readonly config: BenchmarkConfig;
+  /** Names must differ. */
   readonly methods: readonly EvalMethod[];
   /** Only the first n samples of each task and length. Default, or −1: all. */
   readonly limit?: number;
-  /** Folder for `records.jsonl`, `summary.json` and `summary.csv`. An existing run in it is continued. Default: no files. */
+  /** Longer prompts are cut in the middle. Default: what the model's window leaves beside the answer. */
+  readonly maxLength?: number;
+  /** Folder of the run. An existing run in it is continued. Default: no files. */
   readonly output?: string;
-  /** Passed to every sequence: throw when a method never acted or a fallback ran. Default false. */
+  /** Throw when a method never acted, on a prompt or in the whole run, or when a fallback ran. Default false. */
   readonly strict?: boolean;
-  /** Texts to build prompts from. Default: read by the config's paths. */
-  readonly sources?: RulerSources;
+  /** The benchmark, opened already; prompts are then made on this thread. Default: opened from the config. */
+  readonly benchmark?: Benchmark;
+  /** The command line, for `run.json`. */
+  readonly command?: readonly string[];
   /** Stops with ERR_ACCEL_ABORTED; finished records stay on disk. */
   readonly signal?: AbortSignal;
 }
 
-/** What the cache looked like, taken from the engine's receipt. */
-export interface ReceiptDigest {
-  /** Rows that went in during prefill, mean over layers and kv heads. */
-  readonly rowsIn: number;
-  /** Rows stored when prefill had ended, mean over layers and kv heads. */
-  readonly rowsStored: number;
-  /** Bytes the cache held when prefill had ended: pages in use, rows × row size, and rows × row size uncompressed. */
-  readonly kv: {
-    readonly measuredBytes: number;
-    readonly arithmeticBytes: number;
-    readonly fullBytes: number;
-  };
-  /** With a sparse prefill: blocks computed of those up to the diagonal, mean over heads and over layers that chose some. */
-  readonly density?: number | undefined;
-  readonly fallbacks: readonly string[];
-  /** Kernel name → times run for this record. */
-  readonly kernels: Readonly<Record<string, number>>;
-}
-
-/** One prompt under one method: a line of `records.jsonl`. */
-export interface EvalRecord {
-  /** `<task>_<length>/<sample>/<method>`. */
-  readonly id: string;
-  readonly task: string;
-  readonly length: number;
-  readonly sample: number;
-  readonly method: string;
-  /** Digest of the method's parts and options. */
-  readonly policy: string;
-  /** Prompt tokens with special tokens. */
-  readonly promptTokens: number;
-  readonly newTokens: number;
-  readonly prediction: string;
-  readonly references: readonly string[];
-  /** 0 to 100. */
-  readonly score: number;
-  readonly prefillSeconds: number;
-  /** `null` when nothing was decoded after the first token. */
-  readonly decodeTokensPerSecond: number | null;
-  readonly decodeSeconds: number;
-  readonly decodeTokens: number;
-  readonly receipt: ReceiptDigest;
-}
+/** Options of {@link runEval}: a model of this process answers, or an executor does. */
+export type EvalOptions = RunOptions &
+  (
+    | {
+        readonly model: Model;
+        /** Prompts that go through the model together. Default 1. */
+        readonly batchSize?: number;
+      }
+    | {
+        /** Disposed by the caller. */
+        readonly executor: Executor;
+        /** Whose answers these are. */
+        readonly subject: Subject;
+      }
+  );
 
 /** How far a run is. `tokens` weighs records by their length, for an estimate of the time left. */
 export interface EvalProgress {
@@ -82,14 +57,16 @@ export interface EvalProgress {
 export type EvalEvent =
   | { readonly type: 'start'; readonly resumed: number; readonly progress: EvalProgress }
   | {
-      readonly type: 'prompt';
-      readonly id: string;
+      /** A batch begins. */
+      readonly type: 'batch';
       readonly task: string;
-      readonly length: number;
-      readonly sample: number;
+      readonly length: number | null;
+      readonly mode: Mode;
       readonly method: string;
+      /** Samples in it. */
+      readonly samples: readonly number[];
       readonly promptTokens: number;
     }
   | { readonly type: 'prefilled'; readonly id: string; readonly seconds: number }
-  | { readonly type: 'record'; readonly record: EvalRecord; readonly progress: EvalProgress }
+  | { readonly type: 'record'; readonly record: RunRecord; readonly progress: EvalProgress }
   | { readonly type: 'end'; readonly summary: EvalSummary };
