@@ -1,5 +1,5 @@
-import { formatTable, type EvalSummary, type SummaryCell } from '@accel/eval';
-import { finished, runWithProgress, type RunSettings } from './evaluate.js';
+import { formatTable, rulerConfig, type EvalSummary, type SummaryAverage } from '@accel/eval';
+import { finished, runWithProgress } from './eval/evaluate.js';
 import { formatBytes, formatLength, formatRate, formatSeconds } from './format.js';
 import type { Io } from './io.js';
 import { resolvePolicies, type MethodConfigs } from './methods/policy.js';
@@ -51,19 +51,13 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<void> {
     `${colors.bold('Demo')}: RULER on the embedded ${model.spec.name} (${model.dtype}, ${model.device.info.name}). ` +
       `Full attention beside two methods that keep ${BUDGET} rows of each head's cache.\n`,
   );
-  const settings: RunSettings = {
-    model,
-    methods,
-    output,
-    tasks: TASKS,
-    lengths: [4096],
-    workedExample: false,
-    strict: true,
-  };
-  const first = await runWithProgress(io, { ...settings, samples: 1, label: 'measuring 4K' });
-  const plan = planDemo(first);
-  io.stderr.write(`${plan.reason}\n`);
-  const summary = await runWithProgress(io, { ...settings, ...plan, label: 'demo' });
+  const settings = { model, methods, output, strict: true };
+  const config = rulerConfig({ tasks: TASKS, lengths: [4096], samples: 1, workedExample: false });
+  const first = await runWithProgress(io, { ...settings, config, label: 'measuring 4K' });
+  const { lengths, samples, reason } = planDemo(first);
+  io.stderr.write(`${reason}\n`);
+  const whole = { ...config, lengths, samples };
+  const summary = await runWithProgress(io, { ...settings, config: whole, label: 'demo' });
   io.stdout.write(`\n${formatTable(summary)}\n\n${explain(summary)}\n`);
   io.stderr.write(finished(io, summary, output));
 }
@@ -88,7 +82,10 @@ const REST_GROWTH = 2;
  */
 export function planDemo(first: EvalSummary): DemoPlan {
   const round4K = first.seconds;
-  const prefill = first.cells.reduce((sum, cell) => sum + cell.n * cell.prefillSeconds, 0);
+  const prefill = first.cells.reduce(
+    (sum, { n, prefillSeconds }) => sum + n * (prefillSeconds ?? 0),
+    0,
+  );
   const round8K = PREFILL_GROWTH * prefill + REST_GROWTH * Math.max(0, round4K - prefill);
   const measured = `One sample of each task took ${formatSeconds(round4K)} at 4K`;
   const limit = `the limit of ${TIME_LIMIT / 60} minutes`;
@@ -121,20 +118,20 @@ function samplesOf(count: number): string {
 
 /** What the table shows and what it does not, from its own numbers. */
 export function explain(summary: EvalSummary): string {
-  const lengths = [...new Set(summary.averages.map((cell) => cell.length))];
-  const longest = Math.max(...lengths);
-  const cellOf = (method: string): SummaryCell | undefined =>
+  const longest = Math.max(...summary.averages.map(({ length }) => length ?? 0));
+  const cellOf = (method: string): SummaryAverage | undefined =>
     summary.averages.find((cell) => cell.method === method && cell.length === longest);
   const [fullCell, streaming, snap] = [cellOf('full'), cellOf('StreamingLLM'), cellOf('SnapKV')];
   if (fullCell === undefined || streaming === undefined || snap === undefined) return '';
-  const score = (cell: SummaryCell) => cell.score.toFixed(0);
-  const fold = (cell: SummaryCell) => (fullCell.kvMeasuredBytes / cell.kvMeasuredBytes).toFixed(1);
+  const score = (cell: SummaryAverage) => (cell.score ?? NaN).toFixed(0);
+  const bytes = (cell: SummaryAverage) => cell.kv?.measuredBytes ?? NaN;
+  const fold = (cell: SummaryAverage) => (bytes(fullCell) / bytes(cell)).toFixed(1);
   return [
     'How to read it',
     `  Score is the share of right answers found in the output, 0 to 100, with its standard error over ${fullCell.n} prompts`,
     '  a row: differences of less than about two errors mean nothing. Kept rows and KV bytes were measured after',
     '  the prompt was read, not computed; the memory is really given back.',
-    `  At ${formatLength(longest)}, full attention scores ${score(fullCell)} with ${formatBytes(fullCell.kvMeasuredBytes)} of cache.`,
+    `  At ${formatLength(longest)}, full attention scores ${score(fullCell)} with ${formatBytes(bytes(fullCell))} of cache.`,
     `  StreamingLLM keeps the first tokens and the newest ones: ${score(streaming)} with a cache ${fold(streaming)} times smaller. Whatever`,
     '  stood in the middle of the prompt is gone, so it finds needles only by luck; it is made for endless',
     '  streams, not for search.',
@@ -150,7 +147,7 @@ export function explain(summary: EvalSummary): string {
 }
 
 /** `120 tok/s become 250` */
-function rates(before: SummaryCell, after: SummaryCell): string {
+function rates(before: SummaryAverage, after: SummaryAverage): string {
   const [slow, fast] = [before.decodeTokensPerSecond, after.decodeTokensPerSecond];
   if (slow === null || fast === null) return 'too few tokens to tell';
   return `${formatRate(slow)} tokens a second become ${formatRate(fast)}`;

@@ -13,6 +13,7 @@ export function helpWidth(output: Output): number {
  */
 export function listSnakeCase(command: Command): Command {
   const spellings = command.options
+    .filter((option) => !option.hidden)
     .map((option) => option.long)
     .filter((long): long is string => long?.includes('-', 2) ?? false)
     .map((long) => `--${long.slice(2).replaceAll('-', '_')}`);

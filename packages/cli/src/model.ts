@@ -1,5 +1,6 @@
 import { loadModel, type Model } from '@accel/core';
 import { findModel } from '@accel/hub';
+import { Device } from '@accel/kernels';
 import { needlePath } from '@accel/needle';
 import type { Io } from './io.js';
 import { formatBytes } from './format.js';
@@ -15,6 +16,8 @@ export interface ModelChoice {
   readonly device?: string | undefined;
   /** Number format; `auto` is that of the weights. */
   readonly dtype: DtypeName;
+  /** Models that share the device, this one included: the cache takes its part and no more. Default 1. */
+  readonly sharedBy?: number | undefined;
 }
 
 /**
@@ -35,6 +38,7 @@ export async function openModel(io: Io, choice: ModelChoice): Promise<Model> {
     return await loadModel(await modelPath(io, choice.path), {
       ...(choice.device !== undefined && { device: choice.device }),
       dtype: choice.dtype,
+      ...(choice.sharedBy !== undefined && { kvBytes: fairShare(choice, choice.sharedBy) }),
       signal: io.signal,
       onProgress: ({ loadedBytes, totalBytes }) => {
         // A model that loads within one redraw (the embedded one) needs no bar.
@@ -51,4 +55,13 @@ export async function openModel(io: Io, choice: ModelChoice): Promise<Model> {
   } finally {
     progress?.close();
   }
+}
+
+/**
+ * Half of a model's part of the device, as a model alone takes half of all. Of the whole memory, since what is free when a
+ * model loads depends on how many of the others were there already.
+ */
+function fairShare({ device }: ModelChoice, sharedBy: number): number {
+  const { free, total } = Device.open(device).info.memory;
+  return Math.floor(Math.min(free, total / sharedBy) / 2);
 }

@@ -1,11 +1,15 @@
 import { Command } from 'commander';
 import { calibrateCommand } from './commands/calibrate.js';
+import { compareCommand } from './commands/compare.js';
+import { dataCommand } from './commands/data.js';
 import { devicesCommand } from './commands/devices.js';
 import { evalCommand } from './commands/eval.js';
 import { generateCommand } from './commands/generate.js';
 import { inspectCommand } from './commands/inspect.js';
 import { methodsCommand } from './commands/methods.js';
 import { pullCommand } from './commands/pull.js';
+import { reportCommand } from './commands/report.js';
+import { workerCommand } from './commands/worker.js';
 import { helpWidth } from './help.js';
 import type { Io } from './io.js';
 import { colorsFor } from './ui/colors.js';
@@ -28,17 +32,31 @@ export function createProgram(io: Io): Command {
   program
     .addCommand(generateCommand(io))
     .addCommand(evalCommand(io))
+    .addCommand(reportCommand(io))
+    .addCommand(compareCommand(io))
+    .addCommand(workerCommand(io))
     .addCommand(inspectCommand(io))
     .addCommand(calibrateCommand(io))
     .addCommand(pullCommand(io))
+    .addCommand(dataCommand(io))
     .addCommand(methodsCommand(io))
     .addCommand(devicesCommand(io));
-  for (const command of [program, ...program.commands]) {
+  for (const command of family(program)) {
     configure(command, io);
     // Every command takes --debug itself, so it may stand anywhere on the line.
     if (command !== program) command.option('--debug', 'print the stack of an error');
   }
   return program;
+}
+
+/** What a user types: `accel data pull`. */
+function fullName(command: Command): string {
+  return command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name();
+}
+
+/** A command with its subcommands and theirs. */
+function family(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(family)];
 }
 
 function configure(command: Command, io: Io): void {
@@ -47,9 +65,7 @@ function configure(command: Command, io: Io): void {
     .helpOption('-h, --help', 'show this help')
     .exitOverride()
     .showSuggestionAfterError()
-    .showHelpAfterError(
-      colors.dim(`(accel ${command.parent ? `${command.name()} ` : ''}--help lists the options)`),
-    )
+    .showHelpAfterError(colors.dim(`(${fullName(command)} --help lists the options)`))
     .configureOutput({
       writeOut: (text) => void io.stdout.write(text),
       writeErr: (text) => void io.stderr.write(text),

@@ -30,25 +30,31 @@ export function parseDtype(text: string): DtypeName {
 }
 
 /**
- * Reads `--device`: `cpu`, `cuda`, `cuda:1`, or the original toolkit's GPU numbers (`0` is `cuda:0`).
+ * Reads `--device` where one model runs: `cpu`, `cuda`, `cuda:1`, or the original toolkit's GPU numbers (`0` is
+ * `cuda:0`).
  *
  * @param words what followed the flag, one or several words
  * @returns undefined when nothing was given
  */
 export function parseDevice(words: readonly string[] | undefined): string | undefined {
-  const devices = splitList(words ?? []).map((word) => {
-    if (/^\d+$/.test(word)) return `cuda:${word}`;
-    if (/^(cpu|cuda(:\d+)?)$/.test(word.toLowerCase())) return word.toLowerCase();
-    throw new UsageError(
-      `unknown device "${word}". Use cpu, cuda, cuda:N or N; accel devices lists what this machine has.`,
-    );
-  });
+  const devices = parseDevices(words);
   if (devices.length > 1) {
     throw new UsageError(
       `one model runs on one device, but ${devices.join(', ')} were given. Name one of them.`,
     );
   }
   return devices[0];
+}
+
+/** Reads `--device` where several may be given, as {@link parseDevice} reads one. */
+export function parseDevices(words: readonly string[] | undefined): string[] {
+  return splitList(words ?? []).map((word) => {
+    if (/^\d+$/.test(word)) return `cuda:${word}`;
+    if (/^(cpu|cuda(:\d+)?)$/.test(word.toLowerCase())) return word.toLowerCase();
+    throw new UsageError(
+      `unknown device "${word}". Use cpu, cuda, cuda:N or N; accel devices lists what this machine has.`,
+    );
+  });
 }
 
 /** Splits words at commas and drops empty pieces: `['a,b', 'c']` gives `['a', 'b', 'c']`. */

@@ -1,4 +1,4 @@
-import { summarise, type EvalRecord, type EvalSummary } from '@accel/eval';
+import { summarise, type EvalRecord, type EvalSummary, type RunFile } from '@accel/eval';
 import { describe, expect, it } from 'vitest';
 import { explain, planDemo } from '../src/demo.js';
 
@@ -7,25 +7,28 @@ function record(method: string, length: number, prefillSeconds: number, score = 
   const rows = method === 'full' ? length : 512;
   const bytes = rows * 4096;
   return {
-    id: `t_${length}/0/${method}`,
+    id: `t_${length}/0/query-aware/${method}`,
     task: 't',
     length,
     sample: 0,
+    mode: 'query-aware',
     method,
     policy: '',
     promptTokens: length,
     newTokens: 11,
     prediction: 'x',
     references: ['x'],
+    finish: 'eos',
     score,
     prefillSeconds,
-    decodeTokensPerSecond: 100,
     decodeSeconds: 0.1,
     decodeTokens: 10,
     receipt: {
       rowsIn: length,
       rowsStored: rows,
+      layerRows: [rows],
       kv: { measuredBytes: bytes, arithmeticBytes: bytes, fullBytes: length * 4096 },
+      acted: {},
       fallbacks: [],
       kernels: {},
     },
@@ -33,16 +36,21 @@ function record(method: string, length: number, prefillSeconds: number, score = 
 }
 
 function summary(records: EvalRecord[], seconds: number): EvalSummary {
-  return {
-    ...({
-      settings: { model: 'needle-7m' },
-      versions: {},
-      methods: [],
+  const unique = <T>(items: T[]): T[] => [...new Set(items)];
+  const run = {
+    settings: { benchmark: 'RULER', model: 'needle-7m' },
+    methods: unique(records.map(({ method }) => method)).map((name) => ({ name })),
+    modes: ['query-aware'],
+    tasks: unique(records.map(({ length }) => length)).map((length) => ({
+      id: `t_${length ?? 0}`,
+      name: 't',
+      length,
+      metric: { name: 'string_match_all' },
       samples: 1,
-    } as unknown as EvalSummary),
-    seconds,
-    ...summarise(records),
-  };
+    })),
+    calls: [{ seconds }],
+  } as unknown as RunFile;
+  return summarise(run, records);
 }
 
 /** One round at 4K: three methods, prefill times given, everything else a tenth of them. */

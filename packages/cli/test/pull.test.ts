@@ -1,8 +1,9 @@
-import { cp, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { needlePath } from '@accel/needle';
 import { FakeHub, type FakeFile } from '@accel/testkit';
+import { zipSync } from 'fflate';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { accel, type Outcome } from './fake-io.js';
 
@@ -118,5 +119,46 @@ describe('accel pull', () => {
     expect(stderr).toMatch(
       /^error ERR_ACCEL_FILE: .* Download it with: accel pull acme\/needle\n$/,
     );
+  });
+});
+
+describe('accel data', () => {
+  const record = { input: 'q', context: 'c', answers: ['a'], length: 3, dataset: 'qasper' };
+
+  function data(words: string[]): Promise<Outcome> {
+    return accel(['data', ...words], { env: { HOME: cacheDir, HF_ENDPOINT: hub.url } });
+  }
+
+  it('pulls, lists and finds a set', async () => {
+    const zip = zipSync({
+      'data/qasper.jsonl': Buffer.from(`${JSON.stringify({ ...record, language: 'en' })}\n`),
+    });
+    hub.commit('datasets/THUDM/LongBench', { 'data.zip': { content: zip, lfs: true } });
+    const folder = join(cacheDir, '.cache/accel/data/longbench');
+    const before = await data(['list']);
+    expect(before.stdout).toMatch(/^longbench .* MIT.* accel data pull longbench$/m);
+    expect(before.stdout).toMatch(/^essays .* accel data pull essays --from <file>$/m);
+    const absent = await data(['path', 'longbench']);
+    expect(absent.stderr).toMatch(/longbench is not in .*Get it with: accel data pull longbench/);
+    expect(absent.exitCode).toBe(1);
+
+    const pulled = await data(['pull', 'longbench']);
+    expect(pulled.stderr).toMatch(/^longbench: 1 file, \d+ B; licence: MIT/);
+    expect(pulled).toMatchObject({ exitCode: 0, stdout: `${join(folder, '.')}\n` });
+    expect((await data(['path', 'longbench'])).stdout).toBe(pulled.stdout);
+    expect((await data(['pull', 'longbench'])).stderr).toContain('there already');
+    const listed = JSON.parse((await data(['list', '--json'])).stdout) as { path: string | null }[];
+    expect(listed.map(({ path }) => path).filter((path) => path !== null)).toEqual([folder]);
+  });
+
+  it('imports a file, and says what it does not know', async () => {
+    const file = join(cacheDir, 'PaulGrahamEssays.json');
+    await writeFile(file, '{"text": "Essays."}');
+    const { stdout, exitCode } = await data(['pull', 'essays', '--from', file]);
+    expect(exitCode).toBe(0);
+    expect(await readFile(stdout.trim(), 'utf8')).toBe('{"text": "Essays."}');
+    expect((await data(['pull', 'sqaud'])).stderr).toContain('Did you mean squad?');
+    expect((await data(['pull', 'squad', 'essays', '--from', file])).stderr).toContain('only that');
+    expect((await data(['pull'])).stderr).toContain('accel data pull --help');
   });
 });

@@ -1,11 +1,11 @@
 import { AccelError } from '@accel/core';
-import { pull, type PullProgress, type PullResult } from '@accel/hub';
+import { pull, type PullResult } from '@accel/hub';
 import { Command } from 'commander';
 import { formatBytes, formatSeconds } from '../format.js';
 import { listSnakeCase } from '../help.js';
 import type { Io } from '../io.js';
 import { colorsFor } from '../ui/colors.js';
-import { Progress } from '../ui/progress.js';
+import { TransferBar } from '../ui/transfer-bar.js';
 import { collect, numberOption } from '../values.js';
 
 interface PullCliOptions {
@@ -51,7 +51,7 @@ export function pullCommand(io: Io): Command {
 
 async function runPull(io: Io, model: string, options: PullCliOptions): Promise<void> {
   const colors = colorsFor(io.stderr, io.env);
-  const display = new PullDisplay(io);
+  const display = new TransferBar(io, 'pulling');
   const began = performance.now();
   let result: PullResult;
   try {
@@ -85,35 +85,4 @@ async function runPull(io: Io, model: string, options: PullCliOptions): Promise<
   const count = files.length === 1 ? '1 file' : `${files.length} files`;
   io.stderr.write(colors.dim(`${count}, ${formatBytes(totalBytes)}, ${news}\n`));
   io.stdout.write(`${path}\n`);
-}
-
-/** A bar over the bytes of all files, with the file that moves beside it. */
-class PullDisplay {
-  readonly #io: Io;
-  #bar: Progress | undefined;
-  #reused = 0;
-
-  constructor(io: Io) {
-    this.#io = io;
-  }
-
-  update({ file, doneBytes, totalBytes, reusedBytes }: PullProgress): void {
-    this.#bar ??= new Progress(this.#io.stderr, {
-      label: 'pulling',
-      total: totalBytes,
-      colors: colorsFor(this.#io.stderr, this.#io.env),
-      delayMs: 300,
-      format: (done, total) => `${formatBytes(done)} of ${formatBytes(total)}`,
-    });
-    // Time to go is estimated from what comes over the network, not from what was there.
-    if (reusedBytes > this.#reused) {
-      this.#bar.replayed(reusedBytes - this.#reused);
-      this.#reused = reusedBytes;
-    }
-    this.#bar.update(doneBytes, file);
-  }
-
-  close(): void {
-    this.#bar?.close();
-  }
 }

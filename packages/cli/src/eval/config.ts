@@ -1,31 +1,106 @@
-import { parseBenchmarkConfig, readBenchmarkConfig, type BenchmarkConfig } from '@accel/eval';
+import {
+  longBenchConfig,
+  niahConfig,
+  nllConfig,
+  readBenchmarkConfig,
+  RULER_TASKS,
+  rulerConfig,
+  type BenchmarkConfig,
+  type Mode,
+  type TemplateMode,
+} from '@accel/eval';
+import { UsageError } from '../errors.js';
 
-/** What runs when no config is given: every task at the shortest of RULER's lengths. */
-const DEFAULT_CONFIG = 'benchmark_name: RULER\nlength: [4096]\nnum_samples: 10\n';
+/** What of the command line is put over a config. */
+export interface ConfigChanges {
+  readonly tasks?: readonly string[];
+  readonly lengths?: readonly number[];
+  readonly modes?: readonly Mode[];
+  readonly seed?: number;
+  readonly template?: TemplateMode;
+  readonly essayPath?: string;
+  readonly wordsPath?: string;
+  readonly punktPath?: string;
+  readonly dataPath?: string;
+}
 
-/** The embedded model never saw RULER's worked example and mistakes it for the question. */
-const EMBEDDED_CONFIG = `${DEFAULT_CONFIG}worked_example: false\n`;
-
-/** Where a benchmark comes from. */
-export interface BenchmarkSource {
-  /** YAML file; default all tasks at 4K. */
+/** Where a config comes from. */
+export interface ConfigSource {
+  /** YAML file. Default: the benchmark's defaults. */
   readonly path: string | undefined;
-  /** The model is the embedded one, so the default config is the one made for it. */
+  /** Benchmark, in any case; with a file it must agree. Default RULER. */
+  readonly benchmark: string | undefined;
+  /** The model is the embedded one, so the default config is one that it can answer. */
   readonly embedded: boolean;
 }
+
+/** RULER's tasks that need data which is not ours to ship. */
+const NEED_DATA = ['qa_1', 'qa_2'];
+/** Tasks that the embedded model was not trained for. */
+const NOT_EMBEDDED = [...NEED_DATA, 'cwe', 'fwe'];
 
 /**
  * Reads a benchmark config and puts what the command line says over it.
  *
- * @throws AccelError ERR_ACCEL_FILE or ERR_ACCEL_CONFIG with file, line and column
+ * @param warn told of keys that are not known and the like
+ * @throws AccelError ERR_ACCEL_FILE or ERR_ACCEL_CONFIG with file, line and column; UsageError when the benchmark has no
+ *   such setting
  */
-export async function loadBenchmark(
-  { path, embedded }: BenchmarkSource,
-  changes: Partial<BenchmarkConfig>,
+export async function loadConfig(
+  source: ConfigSource,
+  changes: ConfigChanges,
+  warn: (message: string) => void,
 ): Promise<BenchmarkConfig> {
-  const config =
-    path === undefined
-      ? parseBenchmarkConfig(embedded ? EMBEDDED_CONFIG : DEFAULT_CONFIG)
-      : await readBenchmarkConfig(path);
-  return { ...config, ...changes };
+  const config = await baseConfig(source, warn);
+  for (const key of Object.keys(changes)) {
+    if (key in config || key.endsWith('Path') || key === 'dataPath') continue;
+    throw new UsageError(`--${dashed(key)} says nothing to ${config.benchmark}. Leave it out.`);
+  }
+  return { ...config, ...changes } as BenchmarkConfig;
+}
+
+async function baseConfig(
+  { path, benchmark, embedded }: ConfigSource,
+  warn: (message: string) => void,
+): Promise<BenchmarkConfig> {
+  if (path === undefined) return defaultConfig(benchmark ?? 'RULER', embedded);
+  const { config, warnings } = await readBenchmarkConfig(path);
+  warnings.forEach(warn);
+  if (benchmark !== undefined && benchmark.toLowerCase() !== config.benchmark.toLowerCase()) {
+    throw new UsageError(`--benchmark is ${benchmark}, but ${path} is about ${config.benchmark}.`);
+  }
+  return config;
+}
+
+/** What runs when no file is given: short enough to be tried. */
+function defaultConfig(benchmark: string, embedded: boolean): BenchmarkConfig {
+  switch (benchmark.toLowerCase()) {
+    case 'ruler':
+      return rulerConfig({
+        samples: 10,
+        tasks: RULER_TASKS.map(({ name }) => name).filter(
+          (name) => !(embedded ? NOT_EMBEDDED : NEED_DATA).includes(name),
+        ),
+        // The embedded model never saw RULER's worked example and mistakes it for the question.
+        workedExample: !embedded,
+      });
+    case 'longbench':
+      return longBenchConfig({});
+    case 'niah':
+      return niahConfig({
+        ...(embedded && { needle: 'magic-number' }),
+        lengths: [1024, 2048, 4096],
+        depths: [0, 25, 50, 75, 100],
+      });
+    case 'nll':
+      return nllConfig({ samples: 10 });
+    default:
+      throw new UsageError(
+        `there is no benchmark "${benchmark}". Use RULER, LongBench, NIAH or NLL.`,
+      );
+  }
+}
+
+function dashed(key: string): string {
+  return key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
