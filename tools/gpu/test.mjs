@@ -25,15 +25,20 @@ const PROJECTS = [
   'think',
   'flexprefill',
   'xattention',
+  'eval',
   'cli',
   'testkit',
 ];
 
-/** Tests of texts alone: they have no CUDA variant, and their vocabularies are not in the bundle. */
+/** Tests without a CUDA variant, whose vocabularies and libraries are not in the bundle. */
 const HOST_ONLY = [
   'test/tokenizer/**',
   'test/gguf/tokenizer*',
   'test/chat/{stop-ids,continuation}*',
+  'src/{config,data,longbench,metrics,niah,nll,prompt,random,report,ruler,runner,text}/**',
+  'src/execute/{endpoint,pool,queue}*',
+  'src/score.test.ts',
+  'test/{eval,pull,report,worker}.test.ts',
 ];
 
 /** What native tests end with when they cannot run here. */

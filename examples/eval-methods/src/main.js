@@ -2,7 +2,7 @@
 // prompt that is compressed. Without arguments a small run; the tables in the methods' READMEs come from --all.
 import { parseArgs } from 'node:util';
 import { loadModel } from '@accel/core';
-import { formatTable, runEval } from '@accel/eval';
+import { formatTable, rulerConfig, runEval } from '@accel/eval';
 import { needlePath } from '@accel/needle';
 import { methods } from './methods.js';
 
@@ -50,8 +50,7 @@ const model = await loadModel(needlePath, { device: values.device });
 const run = runEval({
   model,
   methods: compared,
-  ...plan,
-  workedExample: false,
+  config: rulerConfig({ ...plan, workedExample: false }),
   strict: true,
   ...(values.output !== undefined && { output: values.output }),
 });
