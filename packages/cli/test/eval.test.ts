@@ -166,6 +166,7 @@ describe('accel eval', () => {
     ],
     [['--benchmark', 'NLL', '--tasks', 'x'], /--tasks says nothing to NLL/],
     [['--budgets', '0'], /"0" is not a budget/],
+    [['--template', 'lama3'], /no template "lama3".*llama3/],
   ])('refuses %j', async (argv, message) => {
     const { exitCode, stderr } = await evaluate('refused', ...argv);
     expect(exitCode).not.toBe(0);

@@ -5,6 +5,7 @@
 export { openBenchmark } from './benchmark/open.js';
 export type * from './benchmark/types.js';
 export * from './config/defaults.js';
+export { CHAT_NAMES } from './config/fields.js';
 export { isNoTemplateTask } from './config/no-template.js';
 export * from './config/parse.js';
 export { shippedConfig } from './shipped-config.js';

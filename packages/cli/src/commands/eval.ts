@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import {
+  CHAT_NAMES,
   formatPareto,
   MODES,
   readRun,
@@ -118,8 +119,13 @@ function parseTemplate(word: string): TemplateMode {
     case 'none':
     case 'default':
       return 'none';
-    default:
-      // The original toolkit's names (llama3, qwen, …) stand for templates that the models bring along here.
+    case 'model':
       return 'model';
+    default:
+      // The original toolkit's names stand for templates that the models bring along here.
+      if (CHAT_NAMES.includes(word)) return 'model';
+      throw new UsageError(
+        `there is no template "${word}". Use auto, model, NULL, or a name of the original toolkit: ${CHAT_NAMES.join(', ')}.`,
+      );
   }
 }

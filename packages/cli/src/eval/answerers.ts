@@ -96,7 +96,10 @@ async function openHere(io: Io, options: AnswererChoice, device: string): Promis
   return {
     model,
     batchSize: options.batchSize,
-    [Symbol.asyncDispose]: () => Promise.resolve(model.dispose()),
+    [Symbol.asyncDispose]: () => {
+      model.dispose();
+      return Promise.resolve();
+    },
   };
 }
 

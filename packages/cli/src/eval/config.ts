@@ -56,7 +56,7 @@ export async function loadConfig(
     if (key in config || key.endsWith('Path') || key === 'dataPath') continue;
     throw new UsageError(`--${dashed(key)} says nothing to ${config.benchmark}. Leave it out.`);
   }
-  return { ...config, ...changes } as BenchmarkConfig;
+  return { ...config, ...changes };
 }
 
 async function baseConfig(

@@ -33,7 +33,7 @@ export async function runWithProgress(io: Io, settings: RunSettings): Promise<Ev
   let ticker: NodeJS.Timeout | undefined;
   let running = { tokens: 0, done: 0, failed: 0, length: 0 };
   try {
-    for await (const event of runEval({ ...options, signal: io.signal } as EvalOptions)) {
+    for await (const event of runEval({ ...options, signal: io.signal })) {
       switch (event.type) {
         case 'start': {
           const { done, total, tokensDone, tokensTotal } = event.progress;

@@ -1,4 +1,5 @@
 import type { Mode } from '../prompt/modes.js';
+import type { SourcePaths } from '../ruler/sources.js';
 
 /**
  * Whether prompts go through the model's chat template: `auto` if it has one, `model` always (an error if it has
@@ -21,7 +22,7 @@ export interface CommonConfig {
 }
 
 /** RULER: 13 synthetic tasks at chosen lengths. */
-export interface RulerConfig extends CommonConfig {
+export interface RulerConfig extends CommonConfig, SourcePaths {
   readonly benchmark: 'RULER';
   /** Default: all. */
   readonly tasks: readonly string[];
@@ -30,22 +31,10 @@ export interface RulerConfig extends CommonConfig {
   /** Whose limits on new tokens: RULER's, or the seed toolkit's, which differ for `vt` (30, 80). Default: `ruler`. */
   readonly tokensToGenerate: 'ruler' | 'loom';
   /**
-   * Whether `vt` prompts begin with RULER's worked example. Small models that never saw one confuse its names with
+   * Whether `vt` and `cwe` prompts begin with RULER's worked example. Small models that never saw one confuse its names with
    * the question's. Default: true; without it scores are not RULER's.
    */
   readonly workedExample: boolean;
-  /** The essays of the haystack: RULER's `PaulGrahamEssays.json`, or a text. Default: Moby-Dick. */
-  readonly essayPath?: string;
-  /** RULER's nouns and adjectives (wonderwords), JSON. Default: lists of freely licensed packages. */
-  readonly wordsPath?: string;
-  /** NLTK's English Punkt parameters, JSON. Default: a simpler sentence splitter. */
-  readonly punktPath?: string;
-  /** Words that `cwe` adds when wonderwords' do not suffice. */
-  readonly englishWordsPath?: string;
-  /** SQuAD's `dev-v2.0.json`, for `qa_1`. */
-  readonly squadPath?: string;
-  /** HotpotQA's `hotpot_dev_distractor_v1.json`, for `qa_2`. */
-  readonly hotpotPath?: string;
 }
 
 /** LongBench v1: 21 tasks with texts and questions of their own. */

@@ -5,48 +5,19 @@ import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import { describeProblems } from '../config/problems.js';
 import { fileError, messageOf } from '../errors.js';
+import { hotpotFile, squadFile } from '../ruler/qa-files.js';
 import { convertPunktTab } from './punkt-tab.js';
 
 type Check = (folder: string) => Promise<void>;
 
-const squad = z.object({
-  data: z
-    .array(
-      z.object({
-        paragraphs: z.array(
-          z.object({
-            context: z.string(),
-            qas: z.array(
-              z.object({
-                question: z.string(),
-                answers: z.array(z.object({ text: z.string() })),
-              }),
-            ),
-          }),
-        ),
-      }),
-    )
-    .min(1),
-});
-
 /** SQuAD's JSON: articles, paragraphs, questions. */
 export function checkSquad(file: string): Check {
-  return (folder) => checkJson(folder, file, squad);
+  return (folder) => checkJson(folder, file, squadFile);
 }
-
-const hotpot = z
-  .array(
-    z.object({
-      question: z.string(),
-      answer: z.string(),
-      context: z.array(z.tuple([z.string(), z.array(z.string())])),
-    }),
-  )
-  .min(1);
 
 /** HotpotQA's JSON in its first form, `[title, [sentence, …]]`, not the columns of its Hugging Face copy. */
 export function checkHotpot(file: string): Check {
-  return (folder) => checkJson(folder, file, hotpot);
+  return (folder) => checkJson(folder, file, hotpotFile);
 }
 
 /** RULER's essays: `{"text": "…"}`. */

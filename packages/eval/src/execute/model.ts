@@ -73,7 +73,7 @@ interface Progress {
   promptTokens: number;
   newTokens: number;
   text: string;
-  /** Id that ended the newest answer. */
+  /** The newest answer's last id. */
   last: number | undefined;
   finish: Answer['finish'];
   /** When the first turn had been read and compressed. */
@@ -116,8 +116,9 @@ class BatchRun {
   async #read(turn: number): Promise<void> {
     const items = this.#runs.map((run) => {
       const ids = run.job.prompt.turns[turn]?.ids ?? new Int32Array();
-      // The id that ends an answer may be drawn already and then waits in the sequence.
-      const tokens = run.last !== undefined && ids[0] === run.last ? ids.subarray(1) : ids;
+      // An id that ended the answer before waits in the sequence already.
+      const drawn = run.finish !== 'length' && ids[0] === run.last;
+      const tokens = drawn ? ids.subarray(1) : ids;
       run.promptTokens += tokens.length;
       return { sequence: run.sequence, tokens };
     });

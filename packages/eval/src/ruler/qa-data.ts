@@ -5,6 +5,7 @@ import { locateData } from '../data/locate.js';
 import { fileError, messageOf } from '../errors.js';
 import { sortedDistinct } from '../text/python-text.js';
 import { parseJson, readText } from '../text/read-text.js';
+import { hotpotFile, squadFile } from './qa-files.js';
 import type { QaName } from './types.js';
 
 /** Documents and the questions about them. Documents are named by their place in `documents`. */
@@ -85,25 +86,6 @@ async function dataFiles(path: string, title: string): Promise<string[]> {
   }
 }
 
-const squadFile = z.object({
-  data: z.array(
-    z.object({
-      paragraphs: z.array(
-        z.object({
-          context: z.string(),
-          qas: z.array(
-            z.object({
-              question: z.string(),
-              is_impossible: z.boolean(),
-              answers: z.array(z.object({ text: z.string() })),
-            }),
-          ),
-        }),
-      ),
-    }),
-  ),
-});
-
 function parseSquad(files: readonly unknown[]): QaData {
   const articles = files.flatMap((file) => squadFile.parse(file).data);
   const { documents, numberOf } = numbered(
@@ -126,14 +108,6 @@ function parseSquad(files: readonly unknown[]): QaData {
   });
   return { documents, questions };
 }
-
-const hotpotFile = z.array(
-  z.object({
-    question: z.string(),
-    answer: z.string(),
-    context: z.array(z.tuple([z.string(), z.array(z.string())])),
-  }),
-);
 
 function parseHotpot(files: readonly unknown[]): QaData {
   const rows = files

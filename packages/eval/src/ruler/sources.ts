@@ -9,6 +9,7 @@ import { defaultCommonWords, defaultWordLists } from './default-words.js';
 import { loadQa } from './qa-data.js';
 import type { EssayText, QaName, QaSource, RulerSources } from './types.js';
 import { allWords, readEnglishWords, readWordLists } from './word-lists.js';
+import type { CommonWords, WordSource } from './word-lists.js';
 import { KeyWords } from './words.js';
 
 /** Where the benchmark's texts come from. Each path left out means the freely licensed default. */
@@ -50,8 +51,7 @@ export async function loadSources(options: SourceOptions = {}): Promise<RulerSou
   hash.update(essay);
 
   const lists = wordsPath === undefined ? defaultWordLists() : await readWordLists(wordsPath);
-  const common = wordsPath === undefined ? defaultCommonWords(lists, freeText) : allWords(lists);
-  hash.update(JSON.stringify([lists, common]));
+  hash.update(JSON.stringify([lists, wordsPath === undefined]));
   const words = new KeyWords(lists.adjectives, lists.nouns);
   const english =
     englishWordsPath === undefined ? undefined : await readEnglishWords(englishWordsPath);
@@ -78,9 +78,23 @@ export async function loadSources(options: SourceOptions = {}): Promise<RulerSou
   return {
     words,
     essay: text,
-    commonWords: { words: common, more: english ?? words },
+    commonWords: lazyCommonWords(
+      () => (wordsPath === undefined ? defaultCommonWords(lists, freeText) : allWords(lists)),
+      english ?? words,
+    ),
     qa,
     fingerprint: hash.digest('hex').slice(0, 16),
+  };
+}
+
+/** The free ones are picked out of a book, which only `cwe` is worth. */
+function lazyCommonWords(make: () => readonly string[], more: WordSource): CommonWords {
+  let words: readonly string[] | undefined;
+  return {
+    get words() {
+      return (words ??= make());
+    },
+    more,
   };
 }
 

@@ -30,13 +30,11 @@ export async function lockRun(folder: string): Promise<() => Promise<void>> {
 function listen(server: Server, path: string, folder: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EADDRINUSE') return reject(error);
-      reject(
-        new AccelError(
-          'ERR_ACCEL_BUSY',
-          `Another process is writing the run in ${folder}. Wait for it, or choose another output folder.`,
-        ),
+      const busy = new AccelError(
+        'ERR_ACCEL_BUSY',
+        `Another process is writing the run in ${folder}. Wait for it, or choose another output folder.`,
       );
+      reject(error.code === 'EADDRINUSE' ? busy : error);
     });
     server.listen(path, resolve);
   });

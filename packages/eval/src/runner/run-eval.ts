@@ -3,7 +3,7 @@ import { AccelError } from '@accel/core';
 import { openBenchmark } from '../benchmark/open.js';
 import type { Benchmark } from '../benchmark/types.js';
 import { modelExecutor } from '../execute/model.js';
-import type { Executor } from '../execute/types.js';
+import type { PromptOptions } from '../prompt/format.js';
 import { PromptMaker, type PromptSource } from '../prompt/maker.js';
 import { canUseThread, PromptThread } from '../prompt/thread.js';
 import { formatAverageCsv, formatCsv } from '../report/csv.js';
@@ -38,12 +38,14 @@ import type { EvalEvent, EvalOptions } from './types.js';
 export async function* runEval(options: EvalOptions): AsyncGenerator<EvalEvent, void, undefined> {
   throwIfAborted(options.signal);
   const subject = 'model' in options ? await modelSubject(options.model) : options.subject;
+  // Starts first: it opens the benchmark too, at the same time.
+  await using thread = promptThread(options, subject);
   const benchmark = options.benchmark ?? (await openBenchmark(options.config));
   const plan = makePlan(options, benchmark, subject);
   await using run = await OpenRun.open(options, plan, subject, benchmark);
   yield { type: 'start', resumed: run.resumed, progress: run.progress };
   if (run.missing.length > 0) {
-    await using source = promptSource(options, subject, benchmark);
+    const source = thread ?? new PromptMaker(benchmark, subject, promptOptions(options));
     yield* work({ options, plan, benchmark, run, source });
   }
   const records = await run.finish();
@@ -136,20 +138,20 @@ function required<T>(outcome: T | undefined): T {
   throw new AccelError('ERR_ACCEL_INTERNAL', 'An executor returned fewer outcomes than jobs.');
 }
 
-/** Prompts are made on another thread, except with a benchmark that only this one has. */
-function promptSource(options: EvalOptions, subject: Subject, benchmark: Benchmark): PromptSource {
-  const { config, maxLength } = options;
-  const { template, noTemplateTasks } = config;
-  const promptOptions = { template, noTemplateTasks, maxLength };
-  if (!canUseThread || options.benchmark !== undefined) {
-    return new PromptMaker(benchmark, subject, promptOptions);
-  }
+/** Prompts are made on another thread, except from a benchmark that only this one has. */
+function promptThread(options: EvalOptions, subject: Subject): PromptThread | undefined {
+  if (!canUseThread || options.benchmark !== undefined) return undefined;
   return new PromptThread({
-    config,
+    config: options.config,
     modelPath: subject.path,
     contextLength: subject.spec.contextLength,
-    options: promptOptions,
+    options: promptOptions(options),
   });
+}
+
+function promptOptions({ config, maxLength }: EvalOptions): PromptOptions {
+  const { template, noTemplateTasks } = config;
+  return { template, noTemplateTasks, maxLength };
 }
 
 async function writeSummary(folder: string, summary: EvalSummary): Promise<void> {

@@ -3,7 +3,7 @@ import type { LoadedRun } from '../../read-run.js';
 import { averageOf, seriesOf } from '../../series.js';
 import type { Panel } from '../../panels.js';
 import type { Chart } from '../render-chart.js';
-import { columnsFor } from './columns.js';
+import { byPanel } from './facets.js';
 
 const WIDTH = 240;
 const MIB = 2 ** 20;
@@ -76,15 +76,7 @@ function stacked(
   parts: readonly string[],
 ): TopLevelSpec {
   return {
-    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    data: { values: bars.map((bar) => ({ ...bar })) },
-    facet: {
-      field: 'panel',
-      type: 'nominal',
-      title: null,
-      sort: panels.map(({ label }) => label),
-    },
-    columns: columnsFor(WIDTH, panels),
+    ...byPanel(panels, bars, WIDTH),
     resolve: { scale: { x: 'independent' } },
     spec: {
       width: WIDTH,

@@ -2,7 +2,7 @@ import type { TopLevelSpec } from 'vega-lite';
 import type { Comparison } from '../../compare.js';
 import type { Panel } from '../../panels.js';
 import type { Chart } from '../render-chart.js';
-import { columnsFor } from './columns.js';
+import { byPanel } from './facets.js';
 
 const WIDTH = 240;
 
@@ -30,15 +30,7 @@ export function differenceChart(
     sort: [...new Set(comparisons.map(({ label }) => label))],
   };
   const spec: TopLevelSpec = {
-    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    data: { values },
-    facet: {
-      field: 'panel',
-      type: 'nominal',
-      title: null,
-      sort: panels.map(({ label }) => label),
-    },
-    columns: columnsFor(WIDTH, panels),
+    ...byPanel(panels, values, WIDTH),
     spec: {
       width: WIDTH,
       height: { step: 20 },

@@ -3,7 +3,7 @@ import type { Cost, ParetoPoint } from '../../pareto.js';
 import type { LoadedRun } from '../../read-run.js';
 import type { Panel } from '../../panels.js';
 import type { Chart } from '../render-chart.js';
-import { columnsFor } from './columns.js';
+import { byPanel } from './facets.js';
 
 const WIDTH = 260;
 
@@ -58,15 +58,7 @@ export function paretoChart(
         }),
   };
   const spec: TopLevelSpec = {
-    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    data: { values },
-    facet: {
-      field: 'panel',
-      type: 'nominal',
-      title: null,
-      sort: panels.map(({ label }) => label),
-    },
-    columns: columnsFor(WIDTH, panels),
+    ...byPanel(panels, values, WIDTH),
     resolve: { scale: { x: 'independent' } },
     spec: {
       width: WIDTH,
