@@ -88,6 +88,7 @@ describe('accel eval', () => {
     const names = [...alone, ...composed];
     const { exitCode, stdout, stderr } = await accel([
       ...['eval', '--tasks', 'niah_single_1', '--lengths', '512', '--limit', '1', '--strict'],
+      '--no-report',
       ...['--acceleration', ['full', ...names].join(','), ...configs(names)],
       ...['--output-dir', folder, '--save-tag', 'all'],
     ]);

@@ -106,7 +106,7 @@ describe('accel generate', () => {
 describe('accel eval', () => {
   const argv = (...more: string[]): string[] => [
     ...['eval', '--tasks', 'niah_single_1', '--lengths', '512', '--limit', '2'],
-    ...['--output_dir', folder, '--save_tag', 'run', ...more],
+    ...['--output_dir', folder, '--save_tag', 'run', '--no-report', ...more],
   ];
 
   it('scores methods, prints a table and writes records and summaries', async () => {
