@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { EvalRecord, EvalSummary, RunFile } from '@accel/eval';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ModelServer } from '../../eval/src/testing/model-server.js';
 import { accel, type Outcome } from './fake-io.js';
 
 let folder: string;
@@ -142,6 +143,34 @@ describe('accel eval', () => {
     expect(exitCode).not.toBe(0);
     expect(stderr).toMatch(message);
     expect(existsSync(join(folder, 'bad'))).toBe(false);
+  });
+
+  it('asks a server instead, with the exact prompt, and reports it like any other', async () => {
+    const server = await ModelServer.start();
+    try {
+      const { exitCode, stderr, stdout } = await accel(
+        [
+          ...['eval', '--output_dir', folder, '--save_tag', 'server', '--no-report', ...SHORT],
+          ...['--limit', '2', '--endpoint', server.url, '--batch_size', '2'],
+        ],
+        { env: { OPENAI_API_KEY: 'sesame' } },
+      );
+      expect(exitCode, stderr).toBe(0);
+      expect(stdout).toMatch(/^full +1K/m);
+      expect(server.requests).toHaveLength(2);
+      const [{ path, body, authorization } = {}] = server.requests;
+      expect([path, authorization]).toEqual(['/v1/completions', 'Bearer sesame']);
+      expect(body?.['prompt']).toMatch(/mentioned in the provided text is$/);
+      expect(body).toMatchObject({ temperature: 0, max_tokens: 128 });
+      const run = await json<RunFile>('server', 'run.json');
+      expect(run.calls[0]).toMatchObject({
+        executor: 'endpoint',
+        hardware: { devices: [new URL(server.url).host] },
+      });
+      expect(await read('server', 'run.json')).not.toContain('sesame');
+    } finally {
+      await server.end();
+    }
   });
 
   it('warns of unknown keys with a suggestion', async () => {

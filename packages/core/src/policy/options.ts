@@ -1,5 +1,6 @@
 import { AccelError } from '@accel/kernels';
 import { z } from 'zod';
+import { shown, valueAt } from '../config/issues.js';
 import { suggest } from './nearest.js';
 import type { JsonObject, JsonValue } from './part.js';
 
@@ -56,10 +57,11 @@ export function parseOptions<T>(reader: OptionsReader<T>, config: unknown): T {
   const issue = result.error.issues[0];
   const path = (issue?.path ?? []).map((key) => (typeof key === 'number' ? key : String(key)));
   const original = spelled.get(path.join('.'));
+  const value = original === undefined ? valueAt(options, path) : (config as JsonObject)[original];
   throw problem(
     reader,
     original === undefined ? path : [original],
-    issue?.message ?? 'invalid',
+    `is ${shown(value)}: ${issue?.message ?? 'invalid'}`,
     result.error,
   );
 }

@@ -37,7 +37,7 @@ export function parsePolicy(document: unknown, methods: Iterable<Method>): Polic
   if (!result.success) {
     throw new AccelError(
       'ERR_ACCEL_POLICY',
-      `This is not a policy: ${describeIssues(result.error)}. It looks like { "parts": [{ "id": "snapkv", "options": { } }] }.`,
+      `This is not a policy: ${describeIssues(result.error, document)}. It looks like { "parts": [{ "id": "snapkv", "options": { } }] }.`,
       { cause: result.error },
     );
   }

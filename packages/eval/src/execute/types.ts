@@ -17,7 +17,7 @@ export interface PromptTurn {
 export interface Prompt {
   /** The last turn's answer is the prediction. */
   readonly turns: readonly PromptTurn[];
-  /** Ids that end an answer, besides the model's own end-of-text ids. */
+  /** Ids that end an answer: the model's end-of-text ids, and those of its chat template. */
   readonly stopIds: readonly number[];
   /** Texts that end an answer. */
   readonly stop: readonly string[];

@@ -51,6 +51,7 @@ describe('a raw prompt', () => {
     );
     expect(tokenizer.decode(idsOf(prompt))).toBe(`<s>${textOf(prompt)}`);
     expect(prompt.turns).toMatchObject([{ answer: 16 }]);
+    expect(prompt.stopIds).toEqual([2]);
     expect(prompt.turns[0]?.user).toBeUndefined();
   });
 

@@ -72,7 +72,7 @@ export class PromptFormat {
       isNoTemplateTask(options, task.id);
     this.meter = this.#raw ? meters.raw : meters.chat;
     this.#stopIds = this.#raw
-      ? []
+      ? spec.eosTokenIds
       : chatPrompt(tokenizer, spec, [{ role: 'user', content: ANCHOR }], HEADER).stopIds;
     this.#most = Math.min(
       options.maxLength ?? Infinity,
