@@ -20,7 +20,10 @@ const SQUAD = JSON.stringify({
     {
       title: 'Normans',
       paragraphs: [
-        { context: 'Normandy.', qas: [{ question: 'Where?', answers: [{ text: 'N' }] }] },
+        {
+          context: 'Normandy.',
+          qas: [{ question: 'Where?', is_impossible: false, answers: [{ text: 'N' }] }],
+        },
       ],
     },
   ],
