@@ -29,8 +29,9 @@ export function methods(tokens, pool) {
   const budget = { tokens };
   const wide = { kind: 'max', size: pool };
   const votes = () => snapkv({ budget, pool: wide });
-  // A threshold for each head, as in the paper.
-  const calibrated = () => xattention({ stride: plan.stride, thresholds: plan.thresholds });
+  // A threshold for each head, as in the paper. Prompts of 2K are sparse too: otherwise they would show nothing.
+  const calibrated = () =>
+    xattention({ stride: plan.stride, thresholds: plan.thresholds, dense: 0 });
   const packed = (bits) => kivi({ bits, group: 32, residual: 128 });
   return [
     { name: 'full', policy: full },
@@ -56,7 +57,10 @@ export function methods(tokens, pool) {
     },
     // With the options of their papers, whatever the budget: these leave the cache alone.
     { name: 'XAttention', policy: compose(calibrated()) },
-    { name: 'XAttention 0.9', policy: compose(xattention({ stride: 16, threshold: 0.9 })) },
+    {
+      name: 'XAttention 0.9',
+      policy: compose(xattention({ stride: 16, threshold: 0.9, dense: 0 })),
+    },
     {
       name: 'FlexPrefill',
       policy: compose(flexprefill({ gamma: 0.95, tau: 0.1, minBudget: 1024 })),

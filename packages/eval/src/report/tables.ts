@@ -65,7 +65,7 @@ export function formatTable(summary: EvalSummary, options: { byTask?: boolean } 
         : `${Math.round(row.rowsStored)} / ${Math.round(row.rowsIn ?? 0)}`,
       formatOr(row.kv, ({ measuredBytes }) => formatBytes(measuredBytes)),
       ...(sparse ? [formatOr(row.density, (density) => `${(100 * density).toFixed(1)} %`)] : []),
-      formatOr(row.prefillSeconds, (seconds) => seconds.toFixed(seconds < 0.1 ? 4 : 2)),
+      formatOr(row.prefillSeconds, (seconds) => seconds.toFixed(seconds < 0.1 ? 3 : 2)),
       formatOr(row.decodeTokensPerSecond, (rate) => rate.toFixed(1)),
     ]),
   };
