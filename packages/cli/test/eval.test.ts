@@ -194,6 +194,13 @@ describe('accel eval', () => {
       /a server decides itself/,
     ],
     [['--benchmark', 'NLL', '--tasks', 'x'], /--tasks says nothing to NLL/],
+    [['--benchmark', 'NLL', '--modes', 'second-turn'], /--modes says nothing to NLL/],
+    [['--data-path', '/tmp'], /--data-path says nothing to RULER/],
+    [['--endpoint', 'http://localhost:1/v1', '--strict'], /a server decides itself/],
+    [
+      ['--queue', 'redis://localhost:1', '--device', '0'],
+      /--device and --gp-num are about models of this machine/,
+    ],
     [['--budgets', '0'], /"0" is not a budget/],
     [['--template', 'lama3'], /no template "lama3".*llama3/],
   ])('refuses %j', async (argv, message) => {

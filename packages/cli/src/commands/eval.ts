@@ -40,6 +40,9 @@ async function runEvalCommand(io: Io, options: EvalCliOptions): Promise<void> {
   if (options.demo === true) return runDemo(io, options);
   if (options.limit === 0) throw new UsageError('--limit 0 leaves nothing to run. Use -1 for all.');
   const methods = await methodsOf(options);
+  if (options.budgets !== undefined && !methods.some(({ name }) => name.includes('@'))) {
+    io.stderr.write('Note: --budgets has no effect, because no method named here keeps rows.\n');
+  }
   const config = await loadConfig(
     {
       path: options.cfgPath,

@@ -56,6 +56,7 @@ export async function openAnswerer(
   if (options.endpoint !== undefined && options.queue !== undefined) {
     throw new UsageError('--endpoint and --queue exclude each other: one of them answers.');
   }
+  refuseDevices(options);
   const warn = (message: string): void => void io.stderr.write(`${message}\n`);
   if (options.endpoint !== undefined) {
     return openEndpoint(io, options, options.endpoint, methods, warn);
@@ -85,6 +86,15 @@ export async function openAnswerer(
     ...retriesOf(options),
   });
   return { executor, subject, [Symbol.asyncDispose]: () => executor[Symbol.asyncDispose]() };
+}
+
+/** Where others answer, devices of this machine would silently do nothing. */
+function refuseDevices({ endpoint, queue, device, gpNum }: AnswererChoice): void {
+  if (endpoint === undefined && queue === undefined) return;
+  if (device === undefined && gpNum === '1') return;
+  throw new UsageError(
+    '--device and --gp-num are about models of this machine; with --queue or --endpoint others answer. Leave them out.',
+  );
 }
 
 async function openHere(io: Io, options: AnswererChoice, device: string): Promise<Answerer> {
@@ -139,7 +149,7 @@ async function openEndpoint(
   methods: readonly EvalMethod[],
   warn: (message: string) => void,
 ): Promise<Answerer> {
-  if (methods.some(({ policy }) => policy.parts.length > 0)) {
+  if (options.strict === true || methods.some(({ policy }) => policy.parts.length > 0)) {
     throw new UsageError(
       'a server decides itself what it does to its cache; --acceleration, --policy and --strict have no effect on it. Leave them out.',
     );

@@ -34,6 +34,17 @@ export interface ConfigSource {
   readonly embedded: boolean;
 }
 
+/** What of the command line each benchmark heeds; anything else would silently do nothing. */
+const HEEDED: Readonly<Record<BenchmarkConfig['benchmark'], readonly (keyof ConfigChanges)[]>> = {
+  RULER: [
+    ...(['tasks', 'lengths', 'modes', 'seed', 'template'] as const),
+    ...(['essayPath', 'wordsPath', 'punktPath'] as const),
+  ],
+  LongBench: ['tasks', 'modes', 'template', 'dataPath'],
+  NIAH: ['lengths', 'modes', 'seed', 'template', 'essayPath'],
+  NLL: ['lengths', 'seed'],
+};
+
 /** RULER's tasks that need data which is not ours to ship. */
 const NEED_DATA = ['qa_1', 'qa_2'];
 /** Tasks that the embedded model was not trained for. */
@@ -52,8 +63,9 @@ export async function loadConfig(
   warn: (message: string) => void,
 ): Promise<BenchmarkConfig> {
   const config = await baseConfig(source, warn);
+  const heeded: readonly string[] = HEEDED[config.benchmark];
   for (const key of Object.keys(changes)) {
-    if (key in config || key.endsWith('Path') || key === 'dataPath') continue;
+    if (heeded.includes(key)) continue;
     throw new UsageError(`--${dashed(key)} says nothing to ${config.benchmark}. Leave it out.`);
   }
   return { ...config, ...changes };

@@ -51,7 +51,9 @@ export async function loadSources(options: SourceOptions = {}): Promise<RulerSou
   hash.update(essay);
 
   const lists = wordsPath === undefined ? defaultWordLists() : await readWordLists(wordsPath);
-  hash.update(JSON.stringify([lists, wordsPath === undefined]));
+  hash.update(JSON.stringify(lists));
+  // The free words of `cwe` are from the free text, whatever the essay is.
+  if (wordsPath === undefined) hash.update(freeText);
   const words = new KeyWords(lists.adjectives, lists.nouns);
   const english =
     englishWordsPath === undefined ? undefined : await readEnglishWords(englishWordsPath);
